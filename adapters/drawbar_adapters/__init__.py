@@ -1,0 +1,1 @@
+"""What more than one orchestrator needs and core must not know: names in other tools, and OpenLineage."""
