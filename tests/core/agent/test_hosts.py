@@ -1,0 +1,163 @@
+"""Hosts differ: another Python, no drawbar installed, GPUs or none."""
+
+import os
+import sys
+
+import pytest
+
+from drawbar.agent import facts, frames, shim
+
+PYTHONS = {
+    version: os.path.expanduser(f"~/.pyenv/versions/{version}/bin/python")
+    for version in ("3.9.18", "3.10.13", "3.11.7", "3.12.1", "3.13.0")
+}
+
+USER = """
+    from __future__ import annotations
+    import drawbar
+    from drawbar import Env, Source, asset
+    from drawbar.errors import RemoteError
+
+    data = Source("s3://bucket/x")
+    gpu = drawbar.target("gpu")
+
+    @asset(target="gpu", env=Env("numpy"))
+    def heavy(x: int) -> int:
+        try:
+            print("working")
+        except RemoteError:
+            pass
+        return x * 2
+
+    @asset
+    def plain(x: int) -> int:
+        return x
+
+    @gpu.function
+    def decorated(x):
+        return -x
+
+    remote = gpu.function(plain, env=Env("numpy"))
+
+    def misuse(x):
+        return [line for line in data]
+
+    def in_a_child(x):
+        import multiprocessing
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            return pool.map(heavy, [x])[0]
+
+    def fails(x):
+        raise ValueError("here")  # the line
+"""
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_every_supported_python_runs_jobs(version, agents):
+    """A host with that Python would fail at the first job."""
+    python = PYTHONS[version]
+    if not os.path.exists(python):
+        pytest.skip(f"no Python {version} on this machine")
+    peer = agents(python=python)
+    assert peer.hello["python"] == version
+    code = [peer.code(user=USER)]
+
+    def call(name):
+        return peer.run(None, 4, named={"module": "user", "qualname": name}, code=code)
+
+    outcome, out, err = call("heavy")
+    assert (outcome["state"], out, err) == ("succeeded", b"working\n", b""), outcome
+    assert (peer.value(outcome), outcome["python"]) == (8, version)
+    assert peer.value(call("decorated")[0]) == -4
+    assert peer.value(call("remote")[0]) == 4
+    failed = call("fails")[0]["error"]
+    assert failed["message"] == "here"
+    assert 'raise ValueError("here")  # the line' in failed["traceback"]
+    assert failed["blob"]
+
+
+def test_another_interpreter_than_the_agents(agents):
+    """A job that needs another Python of the host could not have it."""
+    if not os.path.exists(PYTHONS["3.12.1"]):
+        pytest.skip("no Python 3.12.1 on this machine")
+    peer = agents()
+    named = {"module": "platform", "qualname": "python_version"}
+    options = {"python": PYTHONS["3.12.1"], "secrets": {"TOKEN": "hunter22"}}
+    outcome, _, _ = peer.run(None, named=named, **options)
+    assert (peer.value(outcome), outcome["python"]) == ("3.12.1", "3.12.1")
+    outcome, _, _ = peer.run(None, "TOKEN", named={"module": "os", "qualname": "getenv"}, **options)
+    assert peer.value(outcome) == "hunter22"
+
+
+@pytest.fixture
+def bare(agents):
+    """An agent whose Python has no drawbar installed."""
+    for python in (PYTHONS["3.11.7"], PYTHONS["3.12.1"]):
+        if os.path.exists(python):
+            return agents(python=python)
+    return pytest.skip("no Python without drawbar is known here")
+
+
+def test_a_real_use_of_the_stand_in_says_so(bare):
+    """A user would see a riddle instead of the reason."""
+    outcome, _, _ = bare.run(None, 1, named={"module": "user", "qualname": "misuse"}, code=[bare.code(user=USER)])
+    assert outcome["error"]["message"] == (
+        "drawbar.Source is used inside a job, on a host that has no drawbar installed; there it only stands for its "
+        "name. Use it where the job is submitted, or add 'drawbar' to the host's environment."
+    )
+
+
+def test_processes_of_a_job_have_the_stand_in_too(bare):
+    """A function that uses multiprocessing would fail in its children only."""
+    outcome, _, _ = bare.run(None, 3, named={"module": "user", "qualname": "in_a_child"}, code=[bare.code(user=USER)])
+    assert outcome["state"] == "succeeded", outcome["error"]
+    assert bare.value(outcome) == 6
+
+
+def test_inert_names_take_whatever_a_module_does_with_them():
+    """Importing a user's module would fail on a host."""
+    stand_in = shim.stand_in()
+
+    class Mine(stand_in.Format):
+        name = "mine"
+
+    assert issubclass(stand_in.AnyError, Exception)
+    assert isinstance(stand_in.Env("x", python=">=3.9"), stand_in.Env)
+    assert stand_in.Asset[int] is stand_in.Asset
+    assert stand_in.asset(len) is len
+    assert stand_in.Param(3).description("x") is not None
+    with pytest.raises(TypeError, match=r"drawbar\.Mine is used inside a job"):
+        len(Mine())
+    with pytest.raises(AttributeError):
+        _ = stand_in.__wrapped__
+
+
+def test_facts_name_interpreters_and_packages(peer):
+    """Preflight could not find a fitting Python, or miss a package only at run time."""
+    told = peer.ask(frames.FACTS, {"packages": ["numpy", "no-such-package"]})[0]
+    assert told["packages"]["no-such-package"] is None
+    assert told["packages"]["numpy"].startswith(("1.", "2."))
+    assert told["interpreters"][0]["path"] == peer.hello["executable"]
+    assert all(found["version"].startswith("3.") for found in told["interpreters"])
+    assert told["disk"] > 0
+    assert told["memory"] > 0
+    assert told["cpus"] >= 1
+    assert isinstance(told["gpus"], list)
+    other = peer.ask(frames.FACTS, {"packages": ["pip"], "python": sys.executable})[0]
+    assert set(other["packages"]) == {"pip"}
+
+
+def test_nvidia_smi_is_understood(tmp_path, monkeypatch):
+    """GPUs would be missed, or a device that does not count would break the rest."""
+    fake = tmp_path / "nvidia-smi"
+    fake.write_text(
+        "#!/bin/sh\n"
+        "echo '0, GPU-1, NVIDIA H200, 143771, 4, 0, 570.1'\n"
+        "echo '1, GPU-2, NVIDIA GB10, [N/A], [N/A], 3, 570.1'\n"
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    first, second = facts.gather(str(tmp_path), [])["gpus"]
+    expected = {"index": 0, "uuid": "GPU-1", "name": "NVIDIA H200", "memory": 143771 << 20, "used": 4 << 20}
+    assert first == {**expected, "busy": 0, "driver": "570.1"}
+    assert (second["name"], second["memory"], second["busy"]) == ("NVIDIA GB10", 0, 3)
