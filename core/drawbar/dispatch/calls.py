@@ -1,0 +1,82 @@
+"""Calling a user's function in this process with what a Job says, and taking its value as it would travel."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from drawbar.agent import encoding
+from drawbar.agent import payload as container
+from drawbar.dispatch import payload
+from drawbar.dispatch.port import Bytes, Job, Stored, ValueRef
+from drawbar.dispatch.transfer import blob_of
+
+
+def arguments_of(job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What the function is called with: stored values are decoded, all others are given as they are."""
+    args, kwargs = job.call or ((), {})
+    named = {name: _plain(value) for name, value in job.arguments.items()}
+    return tuple(args), {**kwargs, **named}
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, Stored):
+        return value
+    return encoding.decode(value.read(), value.format, value.type, value.ext)
+
+
+def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What the function gives: a coroutine is awaited, what a generator yields is collected into a list.
+
+    >>> call(lambda: (one for one in "ab"), (), {})
+    ['a', 'b']
+    """
+    result = function(*args, **kwargs)
+    if inspect.iscoroutine(result):
+        result = _awaited(result)
+    if inspect.isasyncgen(result):
+        return _awaited(_collected(result))
+    return list(result) if inspect.isgenerator(result) else result
+
+
+def _awaited(coroutine: Any) -> Any:
+    import asyncio
+
+    return asyncio.run(coroutine)
+
+
+async def _collected(rows: Any) -> list[Any]:
+    return [row async for row in rows]
+
+
+def value_of(result: Any, job: Job, trust: str) -> tuple[ValueRef, Sequence[Bytes]]:
+    """The value's reference and its bytes; EncodingError or FormatError where it cannot travel.
+
+    A direct call takes a payload where no data format fits; an asset takes a pickle, and with trust "data" neither.
+    """
+    try:
+        plain = job.payload and job.format is None and trust != "data"
+        made = encoding.encode(result, job.format, "data" if plain else trust)
+    except encoding.EncodingError:
+        if not plain:
+            raise
+        parts: Sequence[Bytes] = payload.dump(result, what=f"The value of {job.name}").parts
+        blob = blob_of(parts)
+        kind = encoding.type_name(result)
+        return ValueRef(blob.digest, blob.bytes, container.FORMAT, kind, container.EXT), parts
+    return ValueRef(made.digest(), made.bytes, made.format, made.type, made.ext, made.rows, made.columns), made.parts
+
+
+def value_from(data: Bytes, value: ValueRef, trust: str) -> Any:
+    """The value that `data` holds. EncodingError where a pickle is not trusted or the bytes are wrong."""
+    if value.format != container.FORMAT:
+        return encoding.decode(data, value.format, value.type, value.ext, trust=trust)
+    if trust == "data":
+        raise encoding.EncodingError(
+            "The value is a pickle, and pickles are not trusted here.",
+            expected="a value in a data format",
+            found=f"a pickled {value.type}",
+            todo='return plain data, a table or an array, or set trust = "pickle" for the target',
+        )
+    return payload.load(data)

@@ -1,0 +1,235 @@
+"""How a job ended: the value it left on the target, or the error, and what it cost.
+
+An Outcome is made from what a target reports (`Outcome.from_wire`) or by a dispatcher that runs jobs in this process;
+it goes to whoever collects the job, who asks `ok` or calls `raise_`.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from drawbar import errors
+from drawbar.events import Costs
+
+SUCCEEDED = "succeeded"
+
+
+@dataclass(frozen=True, slots=True)
+class ValueRef:
+    """A value that lies on a target: its digest (the DataVersion), size in bytes, and how to decode it."""
+
+    digest: str
+    bytes: int
+    format: str
+    type: str
+    ext: str = ""
+    rows: int | None = None
+    columns: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def from_wire(cls, value: Mapping[str, Any]) -> ValueRef:
+        """The value as a target's outcome names it."""
+        return cls(
+            digest=value["digest"],
+            bytes=value["bytes"],
+            format=value["format"],
+            type=value.get("type") or "",
+            ext=value.get("ext") or "",
+            rows=value.get("rows"),
+            columns=tuple((str(name), str(kind)) for name, kind in value.get("columns") or ()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What the user's function raised: type, module, message and traceback as the target saw them.
+
+    `exception` is the original where it could be rebuilt here, and may be raised again; `blob` is where the target
+    keeps it pickled, or empty.
+    """
+
+    type: str
+    module: str
+    message: str
+    traceback: str = ""
+    notes: tuple[str, ...] = ()
+    exception: BaseException | None = None
+    blob: str = ""
+
+    @classmethod
+    def from_wire(cls, error: Mapping[str, Any], exception: BaseException | None = None) -> Failure:
+        """The failure as a target's outcome tells it."""
+        return cls(
+            type=error.get("type") or "",
+            module=error.get("module") or "",
+            message=error.get("message") or "",
+            traceback=error.get("traceback") or "",
+            notes=tuple(error.get("notes") or ()),
+            exception=exception,
+            blob=error.get("blob") or "",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a job ended, and what it cost.
+
+    `state` is succeeded, failed, cancelled, timed_out, killed, out_of_memory or lost; `cause` says more (exception,
+    unpicklable_value, exit, signal, oom_killer, cuda_oom, timeout, cancel, reboot, lost, setup, value). `started` and
+    `ended` are seconds since the epoch by the host's clock; `dropped` counts bytes of output over the log limit.
+
+    >>> Outcome(name="site/train", state="killed", cause="exit", exit=3).raise_()
+    Traceback (most recent call last):
+    drawbar.errors.KilledError: site/train ended by its own exit with status 3, without a value.
+      do: return from the function instead of calling os._exit or sys.exit
+    """
+
+    state: str
+    cause: str
+    name: str = ""
+    value: ValueRef | None = None
+    error: Failure | None = None
+    exit: int | None = None
+    signal: int | None = None
+    costs: Costs = field(default_factory=Costs)
+    started: float | None = None
+    ended: float | None = None
+    host: str = ""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended with a value."""
+        return self.state == SUCCEEDED
+
+    @classmethod
+    def from_wire(
+        cls, outcome: Mapping[str, Any], *, name: str = "", exception: BaseException | None = None
+    ) -> Outcome:
+        """The outcome as a target tells it; `exception` is the original one where the caller could rebuild it."""
+        costs = outcome.get("costs") or {}
+        host = outcome.get("host") or ""
+        return cls(
+            state=outcome["state"],
+            cause=outcome.get("cause") or "",
+            name=name,
+            value=ValueRef.from_wire(outcome["value"]) if outcome.get("value") else None,
+            error=Failure.from_wire(outcome["error"], exception) if outcome.get("error") else None,
+            exit=outcome.get("exit"),
+            signal=outcome.get("signal"),
+            costs=Costs(
+                setup=float(costs.get("setup") or 0.0),
+                queue=costs.get("queue") or 0.0,
+                transfer=costs.get("transfer") or 0.0,
+                compute=costs.get("compute") or 0.0,
+                peak_memory=costs.get("peak_memory") or 0,
+                host=host,
+            ),
+            started=outcome.get("started"),
+            ended=outcome.get("ended"),
+            host=host,
+            dropped=dict(outcome.get("dropped") or {}),
+        )
+
+    def raise_(self) -> None:
+        """Nothing if it succeeded; else the user's original exception, or the JobError that fits.
+
+        The original exception has a RemoteError as its `__cause__`, with the host's traceback as a note.
+        """
+        if not self.ok:
+            raise self.exception()
+
+    def exception(self) -> BaseException:
+        """What `raise_` raises; the JobError's `outcome` is this."""
+        fault: errors.DrawbarError = self._job_error()
+        if self.cause == "unpicklable_value" and self.error is not None and self.error.type == "OSError":
+            who = self.name or "the job"
+            fault = errors.DiskFullError(f"{who} could not keep its value. {self.error.message}", todo=fault.todo)
+        if self.error is not None and self.error.traceback:
+            fault.add_note(self.error.traceback)
+        if self.state == "failed" and self.error is not None and self.error.exception is not None:
+            original = self.error.exception
+            original.__cause__ = fault
+            return original
+        return fault
+
+    def _job_error(self) -> errors.JobError:
+        kind = _KINDS.get(self.state, errors.LostError)
+        fault = kind(self._sentence(), **self._details())
+        fault.outcome = self
+        if isinstance(fault, errors.RemoteError) and self.error is not None:
+            fault.type_name = ".".join(part for part in (self.error.module, self.error.type) if part)
+            fault.message = self.error.message
+            fault.traceback = self.error.traceback
+        return fault
+
+    def _details(self) -> dict[str, str]:
+        """What is known beside the sentence; a value that cannot be sent has notes that say `expected: …` and so on."""
+        details = {"todo": _TODO.get((self.state, self.cause), "")}
+        if self.cause == "unpicklable_value" and self.error is not None:
+            for note in self.error.notes:
+                label, _, text = note.partition(": ")
+                if label in _LABELS and text:
+                    details[_LABELS[label]] = text
+        return details
+
+    def _sentence(self) -> str:
+        who, on = self.name or "the job", f" on {self.host}" if self.host else ""
+        if self.cause == "exit":
+            return f"{who} ended by its own exit with status {self.exit}, without a value{on}."
+        if self.cause == "signal":
+            return f"{who} was killed by signal {_signal_name(self.signal)}{on}."
+        if self.error is not None and (self.state == "failed" or self.cause == "cuda_oom"):
+            return f"{who} {self._said(self.error, on)}"
+        known = _SENTENCES.get((self.state, self.cause))
+        if known is None:
+            return f"{who} ended as {self.state} ({self.cause}){on}."
+        return f"{who} {known.format(on=on, host=self.host or 'its machine')}"
+
+    def _said(self, error: Failure, on: str) -> str:
+        told = f"{error.type}: {error.message}" if error.message else error.type
+        if self.cause == "cuda_oom":
+            return f"ran out of GPU memory{on}: {error.message}"
+        if self.cause == "unpicklable_value":
+            place = f" from {self.host}" if self.host else ""
+            return f"returned what cannot be sent back{place}. {error.message}"
+        return f"could not be set up{on}: {told}" if self.cause == "setup" else f"raised {told}"
+
+
+def _signal_name(number: int | None) -> str:
+    """`11 (SIGSEGV)`, or the number alone where this machine has no such signal."""
+    try:
+        return f"{number} ({signal.Signals(number or 0).name})"
+    except ValueError:
+        return str(number)
+
+
+_LABELS = {"expected": "expected", "found": "found", "do": "todo"}
+_KINDS: dict[str, type[errors.JobError]] = {
+    "failed": errors.RemoteError,
+    "out_of_memory": errors.OutOfMemoryError,
+    "killed": errors.KilledError,
+    "timed_out": errors.TimedOutError,
+    "cancelled": errors.CancelledError,
+    "lost": errors.LostError,
+}
+_SENTENCES = {
+    ("timed_out", "timeout"): "ran longer than it may and was stopped{on}.",
+    ("cancelled", "cancel"): "was cancelled{on}.",
+    ("out_of_memory", "oom_killer"): "was killed by the kernel because memory ran out{on}.",
+    ("lost", "reboot"): "was lost: {host} was restarted while it ran.",
+    ("lost", "lost"): "was lost{on}: its supervisor is gone and nobody can say how it ended.",
+}
+_TODO = {
+    ("failed", "setup"): "give the target what the function imports: declare it in an `Env`, install it there, or set "
+    "`python` of the target to an interpreter that has it",
+    ("killed", "exit"): "return from the function instead of calling os._exit or sys.exit",
+    ("timed_out", "timeout"): "raise its `timeout`, or make it do less",
+    ("out_of_memory", "oom_killer"): "make it need less memory, or choose a target that has more",
+    ("out_of_memory", "cuda_oom"): "make it need less GPU memory, or choose a target that has more",
+    ("lost", "reboot"): "run it again; a new attempt starts from the beginning",
+    ("lost", "lost"): "run it again; a new attempt starts from the beginning",
+}

@@ -1,0 +1,142 @@
+"""A Job as it travels: the spec that the agent keeps, and the blobs that the spec names.
+
+A Job and a target's configuration come from a dispatcher; a Prepared goes back to it, to be checked against the host
+(`preflight`) and sent (`transfer`). Nothing here touches the network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from drawbar.config import TargetConfig
+from drawbar.dispatch import code, payload
+from drawbar.dispatch.archive import archive
+from drawbar.dispatch.port import Job, Stored
+from drawbar.dispatch.transfer import Blob, blob_of
+from drawbar.errors import PreflightError
+from drawbar.redact import is_secret
+
+_DEPTH = 50
+SECRET = "DRAWBAR_SECRET_"  # noqa: S105  # no secret, but what their names begin with
+"""Begins the names of the variables that carry arguments whose names say that they are secret."""
+_BIG = 1 << 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """`spec` as in the wire protocol, the blobs it names, and the secrets, which go beside it and are written nowhere.
+
+    `by_value` are the functions whose bytecode is inside, so that only this process's minor version of Python fits.
+    """
+
+    spec: dict[str, Any]
+    blobs: tuple[Blob, ...]
+    secrets: bytes
+    by_value: tuple[str, ...]
+
+
+def prepare(job: Job, config: TargetConfig) -> Prepared:
+    """What has to be sent for `job`. FormatError for what cannot be pickled, PreflightError for code or secrets."""
+    blobs: list[Blob] = []
+    modules = set(job.modules)
+    by_value: list[str] = []
+
+    def keep(value: Any, what: str) -> str:
+        pickled = payload.dump(value, what=f"{what} of {job.name}")
+        modules.update(pickled.modules)
+        by_value.extend(pickled.by_value)
+        blobs.append(blob_of(pickled.parts))
+        return blobs[-1].digest
+
+    named = payload.reference(job.function)
+    if named is not None:
+        modules.add(named[0])
+        function = {"module": named[0], "qualname": named[1]}
+    else:
+        function = {"blob": keep(job.function, "The function")}
+    stored, literals, others = _sorted(job.arguments)
+    hidden = {name: literals.pop(name) for name in [*literals] if is_secret(name) and isinstance(literals[name], str)}
+    args, kwargs = job.call or ((), {})
+    call = keep((tuple(args), {**kwargs, **others}), "An argument") if job.call is not None or others else None
+    archives = [archive(root) for root in code.roots(sorted(modules))]
+    blobs += [_blob_of_stored(one) for one in stored.values()]
+    blobs += [Blob(one.digest, len(one.data), _parts(one.data)) for one in archives]
+    variables = {**config.variables, **(job.env.variables if job.env else {}), **job.variables}
+    spec = {
+        "function": function,
+        "arguments": [
+            {"name": name, "blob": one.digest, "format": one.format, "type": one.type, "ext": one.ext}
+            for name, one in stored.items()
+        ],
+        "call": call,
+        "literals": literals,
+        "secret_literals": {name: f"{SECRET}{name}" for name in hidden},
+        "code": [one.digest for one in archives],
+        "result": {"format": job.format, "trust": config.trust, "payload": job.payload and config.trust != "data"},
+        "timeout": job.timeout,
+        "grace": config.grace,
+        "log_limit": config.log_limit,
+        "variables": variables,
+        "python": None,
+        "needs": {},
+    }
+    secrets = {**_secrets(job, config), **{f"{SECRET}{name}": text for name, text in hidden.items()}}
+    return Prepared(spec, tuple(blobs), json.dumps(secrets).encode() if secrets else b"", tuple(by_value))
+
+
+def _sorted(arguments: Mapping[str, Any]) -> tuple[dict[str, Stored], dict[str, Any], dict[str, Any]]:
+    """Stored values, JSON literals, and what must be pickled."""
+    stored: dict[str, Stored] = {}
+    literals: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if isinstance(value, Stored):
+            stored[name] = value
+        elif is_literal(value):
+            literals[name] = value
+        else:
+            others[name] = value
+    return stored, literals, others
+
+
+def is_literal(value: Any, depth: int = 0) -> bool:
+    """Whether JSON gives back exactly `value`: no tuples, no subclasses, no NaN, keys that are text.
+
+    >>> is_literal({"a": [1, None]}), is_literal((1, 2)), is_literal(float("nan"))
+    (True, False, False)
+    """
+    kind = type(value)
+    if kind is str:
+        return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+    if kind in (int, float):
+        return bool(abs(value) < _BIG)
+    if kind is list and depth < _DEPTH:
+        return all(is_literal(one, depth + 1) for one in value)
+    if kind is dict and depth < _DEPTH:
+        return all(type(key) is str and is_literal(one, depth + 1) for key, one in value.items())
+    return value is None or kind is bool
+
+
+def _blob_of_stored(one: Stored) -> Blob:
+    return Blob(one.digest, one.bytes, lambda: [one.read()])
+
+
+def _parts(data: bytes) -> Any:
+    return lambda: [data]
+
+
+def _secrets(job: Job, config: TargetConfig) -> dict[str, str]:
+    """The variables that only the frame carries."""
+    absent = [name for name in config.secrets if name not in os.environ and name not in job.secrets]
+    if absent:
+        raise PreflightError(
+            f"{job.name} needs secrets that are not set here.",
+            expected=f"the environment variables {', '.join(config.secrets)}",
+            found=f"no {', '.join(absent)}",
+            todo="set them where this runs, or take them from `secrets` of the target",
+        )
+    return {**{name: os.environ[name] for name in config.secrets if name in os.environ}, **job.secrets}

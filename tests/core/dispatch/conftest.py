@@ -1,0 +1,46 @@
+"""A real sshd for whoever asks for one; where none is installed those tests are skipped, and say so."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from drawbar.testing.sshd import Sshd
+
+
+@pytest.fixture(scope="session")
+def sshd_installed() -> None:
+    """Skip without an sshd; with DRAWBAR_REQUIRE_SSHD=1 that is a failure."""
+    why = Sshd.why_not()
+    if why and os.environ.get("DRAWBAR_REQUIRE_SSHD") == "1":
+        pytest.fail(f"DRAWBAR_REQUIRE_SSHD is set, but {why}")
+    if why:
+        pytest.skip(why)
+
+
+@pytest.fixture(scope="session")
+def sshd(sshd_installed: None) -> Iterator[Sshd]:
+    """One throwaway host for all tests that leave it as it is."""
+    with Sshd() as host:
+        yield host
+
+
+@pytest.fixture
+def make_sshd(sshd_installed: None) -> Iterator[Callable[..., Sshd]]:
+    """Throwaway hosts of a test's own, to be stopped, started and set up as it likes."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **options: stack.enter_context(Sshd(**options))
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home folder, and no SSH agent."""
+    folder = tmp_path / "home"
+    (folder / ".ssh").mkdir(parents=True, mode=0o700)
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    return folder

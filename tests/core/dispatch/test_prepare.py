@@ -1,0 +1,189 @@
+"""A Job as it travels, and what is checked before it does."""
+
+import json
+import sys
+
+import pytest
+
+from drawbar import Env, errors
+from drawbar.config import TargetConfig
+from drawbar.dispatch import envs
+from drawbar.dispatch.port import Facts, Interpreter, Job, Stored
+from drawbar.dispatch.preflight import Needs, choose_python, refuse_gpus
+from drawbar.dispatch.prepare import is_literal, prepare
+
+
+def work(left, right=1):
+    """Something by value."""
+    return left, right
+
+
+def job_of(**fields):
+    """A Job of `fields`."""
+    return Job(**{"id": "a" * 64, "name": "site/work", "function": json.dumps, "run_id": "r", **fields})
+
+
+def test_spec_of_an_asset():
+    """Stored values go by digest, plain ones as literals; options come from job, Env and target, in that order."""
+    value = Stored("d" * 64, "parquet", "pandas.DataFrame", ".parquet", 7, lambda: b"1234567")
+    job = job_of(
+        arguments={"table": value, "depth": 3},
+        env=Env(variables={"B": "env", "C": "env"}),
+        variables={"C": "job"},
+        timeout=5,
+        format="json",
+    )
+    config = TargetConfig(variables={"A": "target", "B": "target"}, grace=2.0, log_limit=9, trust="data")
+    prepared = prepare(job, config)
+    assert prepared.spec == {
+        "function": {"module": "json", "qualname": "dumps"},
+        "arguments": [
+            {"name": "table", "blob": "d" * 64, "format": "parquet", "type": "pandas.DataFrame", "ext": ".parquet"}
+        ],
+        "call": None,
+        "literals": {"depth": 3},
+        "secret_literals": {},
+        "code": [],
+        "result": {"format": "json", "trust": "data", "payload": False},
+        "timeout": 5,
+        "grace": 2.0,
+        "log_limit": 9,
+        "variables": {"A": "target", "B": "env", "C": "job"},
+        "python": None,
+        "needs": {},
+    }
+    assert [(blob.digest, blob.bytes) for blob in prepared.blobs] == [("d" * 64, 7)]
+    assert prepared.secrets == b""
+    assert prepared.by_value == ()
+
+
+def test_spec_of_a_direct_call():
+    """Arguments of a call, and values that JSON cannot hold, go in one payload."""
+    prepared = prepare(job_of(call=((1,), {"b": 2}), arguments={"c": (3,), "d": 4}), TargetConfig())
+    assert prepared.spec["literals"] == {"d": 4}
+    assert prepared.spec["call"] == prepared.blobs[0].digest
+    assert len(prepared.blobs) == 1
+
+
+def test_secrets_travel_beside_the_spec(monkeypatch):
+    """Secrets come from this process's environment and from the job; the spec does not know them."""
+    monkeypatch.setenv("TOKEN", "hunter22")
+    prepared = prepare(job_of(secrets={"OTHER": "pssst"}), TargetConfig(secrets=("TOKEN",)))
+    assert json.loads(prepared.secrets) == {"TOKEN": "hunter22", "OTHER": "pssst"}
+    assert "hunter22" not in json.dumps(prepared.spec)
+    assert "pssst" not in repr(job_of(secrets={"OTHER": "pssst"}))
+    monkeypatch.delenv("TOKEN")
+    with pytest.raises(errors.PreflightError) as caught:
+        prepare(job_of(), TargetConfig(secrets=("TOKEN",)))
+    assert caught.value.found == "no TOKEN"
+
+
+def test_a_secret_argument_is_in_no_file():
+    """What a parameter's name says is secret goes in the frame of the submission, not in the spec that is kept."""
+    job = Job(id="j" * 64, name="n", function=json.dumps, run_id="r", arguments={"api_token": "hunter2", "depth": 3})
+    prepared = prepare(job, TargetConfig())
+    assert "hunter2" not in json.dumps(prepared.spec)
+    assert prepared.spec["literals"] == {"depth": 3}
+    assert json.loads(prepared.secrets)[prepared.spec["secret_literals"]["api_token"]] == "hunter2"
+
+
+def test_literals_are_what_json_gives_back():
+    """Only values that JSON gives back as they were go as JSON."""
+    assert all(map(is_literal, [None, True, 1, -1.5, "é", [], {"a": [{"b": None}]}]))
+    assert not any(map(is_literal, [(1,), {1: 2}, float("nan"), float("inf"), b"", {1}, "\ud800", 10**400]))
+    deep = []
+    for _ in range(100):
+        deep = [deep]
+    assert not is_literal(deep)
+    assert not is_literal(type("Text", (str,), {})("a"))
+
+
+def asking(packages=None, interpreters=()):
+    """A host's facts, and what was asked."""
+    asked = []
+
+    def ask(names, python):
+        asked.append((tuple(names), python))
+        found = tuple(Interpreter(f"/usr/bin/python{one}", one) for one in interpreters)
+        return Facts(
+            Interpreter("/usr/bin/python3", "3.9.18"), found, {name: (packages or {}).get(name) for name in names}
+        )
+
+    return ask, asked
+
+
+HERE = "{}.{}".format(*sys.version_info)
+
+
+def test_nothing_is_asked_where_nothing_is_needed():
+    """A function by reference without an Env runs in whatever Python the host has, without a question."""
+    ask, asked = asking()
+    assert choose_python(job_of(), Needs(), "gpu", "3.9.18", ask) is None
+    assert choose_python(job_of(), Needs(("f",)), "gpu", f"{HERE}.99", ask) is None
+    assert asked == []
+
+
+def test_fitting_interpreter_is_picked():
+    """Bytecode needs this minor version, an Env its own; the newest interpreter that fits both is taken."""
+    ask, _ = asking(interpreters=["3.9.18", f"{HERE}.1", f"{HERE}.4", "3.99.0"])
+    assert choose_python(job_of(), Needs(("f",)), "gpu", "3.9.18", ask) == f"/usr/bin/python{HERE}.4"
+    assert choose_python(job_of(env=Env(python="3.99")), Needs(), "gpu", "3.9.18", ask) == "/usr/bin/python3.99.0"
+    assert choose_python(job_of(env=Env(python=">=3.9,<3.10")), Needs(), "gpu", "3.9.18", ask) is None
+
+
+def test_no_fitting_interpreter():
+    """Where none fits, the error says what is there, what is needed and why, and what to do."""
+    ask, _ = asking(interpreters=["3.9.18", "3.8.1"])
+    with pytest.raises(errors.PreflightError) as caught:
+        choose_python(job_of(), Needs(("<lambda>", "<lambda>", "f")), "gpu", "3.9.18", ask)
+    assert caught.value.what == "gpu has no Python that fits site/work."
+    assert caught.value.expected == f"Python {HERE} (<lambda>, f goes by value, as bytecode, which fits no other)"
+    assert caught.value.found == "Python 3.9.18, 3.8.1"
+    assert caught.value.todo == (
+        "install that Python on gpu, "
+        "or move what is defined in __main__, a notebook or another function into a module of the project"
+    )
+
+
+def test_packages_are_checked_in_the_python_that_runs():
+    """Requirements are compared with what the chosen interpreter has; the error is a command to run."""
+    ask, asked = asking({"numpy": "1.26.4", "pandas": "2.2.0"}, ["3.12.1"])
+    job = job_of(env=Env("NumPy>=2", "pandas", "torch", "x; python_version < '3'", python=">=3.12"))
+    with pytest.raises(errors.PreflightError) as caught:
+        choose_python(job, Needs(), "gpu", "3.9.18", ask)
+    assert asked[-1] == (("numpy", "pandas", "torch"), "/usr/bin/python3.12.1")
+    assert caught.value.what == "gpu lacks what site/work requires."
+    assert caught.value.found == "numpy>=2 (it has 1.26.4), torch (not installed)"
+    assert caught.value.todo.startswith("install it there: /usr/bin/python3.12.1 -m pip install 'numpy>=2' 'torch'")
+
+
+def test_gpus_are_refused():
+    """Asking for a GPU or its memory is refused, with what to do instead."""
+    for wanted in ({"gpus": 2}, {"gpu_memory": "40GB"}):
+        with pytest.raises(errors.PreflightError, match="GPU leases are not there yet"):
+            refuse_gpus(job_of(**wanted))
+    assert refuse_gpus(job_of()) is None
+
+
+def test_env_digest():
+    """An Env's identity is what it asks for, not how it is written."""
+    assert envs.digest(Env("a", "b>=1")) == envs.digest(Env("B >= 1", "A"))
+    assert envs.digest(Env("a", python="3.11")) == envs.digest(Env("a", python="==3.11.*"))
+    different = [
+        Env(),
+        Env("a"),
+        Env("a==1"),
+        Env("a", python="3.11"),
+        Env("a", lock="l"),
+        Env("a", variables={"X": "1"}),
+    ]
+    assert len({envs.digest(one) for one in different}) == len(different)
+
+
+@pytest.mark.parametrize("env", [Env("numpy >= two"), Env("a b"), Env(python="three")])
+def test_wrong_env(env):
+    """A requirement or version that is none is an error which shows it."""
+    with pytest.raises(errors.OptionError) as caught:
+        envs.digest(env)
+    assert "is not a" in caught.value.what
+    assert caught.value.todo
