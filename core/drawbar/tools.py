@@ -1,0 +1,90 @@
+"""What every work of a run needs, and what several of them keep together: the one thing that crews share.
+
+Made by `run` from what was planned; read by `making` and `execution`, which note in it what is under way.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from drawbar import plugins
+from drawbar.crew import Teller
+from drawbar.errors import FormatError, UnknownTargetError
+from drawbar.events import Parent
+from drawbar.formats import default
+from drawbar.identity import run_uuid
+from drawbar.leases import Lease
+from drawbar.plan import HERE, Planner
+from drawbar.values import Values
+
+if TYPE_CHECKING:
+    from drawbar.dispatch.port import Dispatcher, Handle
+
+
+@dataclass(slots=True)
+class Tools:
+    """The planner, the values, the targets, and where facts are told.
+
+    `running` are the jobs on targets now, `accounts` the lineage runs that began and have not ended, `leases` those
+    held, all by key; `leave` says, once `stopped` is set, that jobs are not to be cancelled.
+    """
+
+    planner: Planner
+    values: Values
+    tell: Teller
+    parent: Parent | None
+    run_id: str = field(default_factory=run_uuid)
+    stopped: threading.Event = field(default_factory=threading.Event)
+    leave: bool = False
+    running: dict[str, tuple[Dispatcher, Handle]] = field(default_factory=dict)
+    accounts: dict[str, str] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
+    _dispatchers: dict[str, Dispatcher] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of(cls, planner: Planner, tell: Teller, parent: Parent | None) -> Tools:
+        """The tools for a run of what was planned; what cannot work is an error now."""
+        tools = cls(planner, Values(planner, default(plugins.formats())), tell, parent)
+        tools.check_formats()
+        tools.check_targets()
+        return tools
+
+    def dispatcher(self, name: str) -> Dispatcher:
+        """The dispatcher of a target, made when the first job needs it."""
+        from drawbar.dispatch.target import target
+
+        with self._lock:
+            if name not in self._dispatchers:
+                self._dispatchers[name] = target(name, config=self.planner.config).dispatcher
+            return self._dispatchers[name]
+
+    def check_formats(self) -> None:
+        """A plugin's format exists in this process only, so an asset that a host makes cannot ask for it."""
+        for name in self.planner.names:
+            options = self.planner.graph.assets[name].options
+            if options.format and self.planner.target(name) != HERE and not self.values.formats.travels(options.format):
+                raise FormatError(
+                    f"{name} asks for the format {options.format!r}, which its target does not have.",
+                    expected="a built-in format, for a value that is made on a target",
+                    found=f"a plugin's format, and target {self.planner.target(name)!r}",
+                    todo="make the value there in a built-in format, and convert it in an asset that runs here",
+                    where=self.planner.graph.assets[name].where,
+                )
+
+    def check_targets(self) -> None:
+        """A target that nobody knows is found now, not when hours of what comes before it have been made."""
+        places = {self.planner.target(name): name for name in reversed(self.planner.names)}
+        places.pop(HERE, None)
+        if not places:
+            return
+        from drawbar.dispatch.target import settings_of
+
+        for place, name in places.items():
+            try:
+                settings_of(place, self.planner.config.targets)
+            except UnknownTargetError as error:
+                error.where = self.planner.graph.assets[name].where
+                raise

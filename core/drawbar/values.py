@@ -1,0 +1,116 @@
+"""Values on their way: from the store, memory or an external input to a function, and out to where `path=` says.
+
+Inputs come here from `making` and leave as Python values for a function in this process, or as `Stored` for a job.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drawbar import fits
+from drawbar.asset import MISSING, Asset
+from drawbar.errors import SourceError
+from drawbar.external import is_remote, local_path
+from drawbar.files import Part, open_files
+from drawbar.formats import Formats
+from drawbar.keys import AssetKey
+from drawbar.plan import Planner
+from drawbar.records import Record
+from drawbar.store import folder_of
+from drawbar.work import Input
+
+if TYPE_CHECKING:
+    from drawbar.dispatch.port import Stored
+
+
+@dataclass(slots=True)
+class Values:
+    """How a run reads and publishes values. Files and folders are put into temporary folders that end with the run."""
+
+    planner: Planner
+    formats: Formats
+    _folders: list[tempfile.TemporaryDirectory[str]] = field(default_factory=list)
+
+    def value(self, one: Input, wanted: Any, fn: Callable[..., Any] | None) -> Any:
+        """The value of an input, for a function that runs in this process."""
+        if one.held is not MISSING:
+            return one.held
+        if one.cell is not None:
+            return one.cell.value()
+        if one.record is not None:
+            return self.decoded(one.record)
+        return self._source(one, fits.resolve(wanted, fn))
+
+    def _source(self, one: Input, wanted: Any) -> Any:
+        source = self.planner.graph.assets[one.name].source
+        assert source is not None
+        if is_remote(source):
+            folder, _, name = source.path.rpartition("/")
+            content = open_files(folder).read(name)
+            if content is None:
+                raise SourceError(f"The source {one.name} is gone.", expected=one.made.uri, found="nothing there")
+            path = Path(self.folder(one.made.key)) / name
+            path.write_bytes(content)
+        else:
+            path = local_path(source, self.planner.config.root)
+        return self.formats.for_path(path, wanted)
+
+    def stored(self, one: Input, wanted: Any, fn: Callable[..., Any]) -> Stored:
+        """An input as a job takes it: by its digest, its bytes read only if the target lacks them."""
+        from drawbar.dispatch.port import Stored
+
+        if one.record is not None:
+            record, store = one.record, self.planner.store
+            return Stored(
+                record.data_version, record.format, record.type, record.ext, record.bytes, lambda: store.read(record)
+            )
+        encoded = self.formats.encode(self.value(one, wanted, fn))
+        whole = encoded.join()
+        return Stored(encoded.digest(), encoded.format, encoded.type, encoded.ext, encoded.bytes, lambda: whole)
+
+    def decoded(self, record: Record) -> Any:
+        """The value of a record, read from the store and checked."""
+        content = self.planner.store.read(record)
+        return self.formats.decode(
+            content, record.format, record.type, record.ext, self.folder_if_path(record), self.planner.config.trust
+        )
+
+    def publish(self, asset: Asset, record: Record) -> str:
+        """Put a copy where `path=` says, whole or not at all, unless this very value is there; where that is, or ""."""
+        if not asset.options.path:
+            return ""
+        path = asset.options.path
+        if "://" not in path:
+            path = str(self.planner.config.root / Path(path).expanduser())
+        folder, _, name = path.rpartition("/")
+        place = open_files(folder or "/")
+        marker = f"{folder_of(record.key)}/published.json"
+        store = self.planner.store
+        told = f'{{"path": "{place.uri(name)}", "data_version": "{record.data_version}"}}\n'.encode()
+        if bytes(store.files.read(marker) or b"") == told and place.size(name) is not None:
+            return place.uri(name)
+        place.write(name, self._as_published(record, name))
+        place.tidy()
+        store.files.write(marker, [told])
+        return place.uri(name)
+
+    def _as_published(self, record: Record, name: str) -> Sequence[Part]:
+        """The value in the format that the published name's extension asks for."""
+        ext = Path(name).suffix
+        if not ext or ext == record.ext:
+            return [self.planner.store.read(record)]
+        return self.formats.encode_for(self.decoded(record), ext).parts
+
+    def folder(self, key: AssetKey) -> str:
+        """A new folder for values that are files; it goes when this object does."""
+        made = tempfile.TemporaryDirectory(prefix=f"drawbar-{key.name.rpartition('/')[2]}-", ignore_cleanup_errors=True)
+        self._folders.append(made)
+        return made.name
+
+    def folder_if_path(self, record: Record) -> str | None:
+        """A folder for a value that is a file or a folder; None for every other kind."""
+        return self.folder(record.key) if record.format in ("file", "folder") else None

@@ -1,0 +1,86 @@
+"""What passes between the walk and the making of one asset: a Work goes out, a Result comes back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from drawbar.asset import MISSING, Asset
+from drawbar.events import Made
+from drawbar.keys import AssetKey
+from drawbar.records import Parts, Record
+
+
+@dataclass(slots=True)
+class Input:
+    """One input of a work: what it is, and how its value is had.
+
+    `held` is the value itself where this run made it and this work may have it; MISSING otherwise.
+    """
+
+    name: str
+    made: Made
+    record: Record | None = None
+    held: Any = MISSING
+    cell: Cell | None = None
+
+
+@dataclass(slots=True)
+class Work:
+    """One asset to make: everything that was decided about it."""
+
+    asset: Asset
+    key: AssetKey
+    version: str
+    parts: Parts
+    inputs: Mapping[str, Input]
+    params: Mapping[str, Any]
+    target: str
+    reason: str
+    modules: tuple[str, ...] = ()
+    again: bool = False
+
+    @property
+    def inputs_made(self) -> tuple[Made, ...]:
+        """The inputs as events tell of them."""
+        return tuple(one.made for one in self.inputs.values())
+
+
+@dataclass(slots=True)
+class Result:
+    """How a work ended: `state` is made, reused or skipped; `held` is the value where it was made in this process."""
+
+    state: str
+    record: Record | None
+    made: Made
+    reason: str = ""
+    seconds: float = 0.0
+    held: Any = MISSING
+
+
+class Cell:
+    """The value of a transient asset: made when the first work needs it, once, and kept for this run only."""
+
+    __slots__ = ("_lock", "_make", "_value", "error", "made")
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make, self._lock = make, threading.Lock()
+        self._value: Any = MISSING
+        self.error: BaseException | None = None
+        self.made = False
+
+    def value(self) -> Any:
+        """The value; the error of its making is raised again for everyone who needs it."""
+        with self._lock:
+            if self.error is not None:
+                raise self.error
+            if self._value is MISSING:
+                try:
+                    self._value = self._make()
+                    self.made = True
+                except BaseException as error:
+                    self.error = error
+                    raise
+            return self._value
