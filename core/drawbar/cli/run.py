@@ -1,0 +1,201 @@
+"""`drawbar run`: make assets, show it as it happens, and end with a table, or with one JSON object."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+import click
+
+from drawbar.cli import EVICTED, FAILED, INTERRUPTED, output
+from drawbar.cli.board import Board
+from drawbar.cli.project import Project, settings, words
+from drawbar.errors import DrawbarError, JobError, RemoteError
+from drawbar.plan import HERE
+from drawbar.redact import Redactor
+from drawbar.results import AssetResult, RunResult
+
+# A table longer than this hides what went as expected.
+_LONG = 40
+
+
+@click.command(
+    "run", epilog="Example: drawbar run pipeline.py neighbours -p base_url=http://localhost:8000/ --target gpu-box"
+)
+@words
+@settings
+@click.option(
+    "--on-interrupt",
+    type=click.Choice(["cancel", "leave"]),
+    default="cancel",
+    show_default=True,
+    help="What Ctrl-C does to jobs on targets; SIGTERM always leaves them running.",
+)
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="How many assets this process makes at once.")
+@click.option("--no-lineage", is_flag=True, help="Leave no account of this run.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    *,
+    words: tuple[str, ...],
+    project: Path | None,
+    store: str | None,
+    namespace: str | None,
+    as_json: bool,
+    on_interrupt: str,
+    workers: int | None,
+    no_lineage: bool,
+    **given: Any,
+) -> None:
+    """Make assets, reusing what is there. All assets of the modules, unless some are named.
+
+    Words that end in .py or lead to a file are modules, as are those named in the configuration; the rest are assets.
+    Exits with 0 when everything wanted is there, 1 when something failed, 2 when the question was wrong, 130 after
+    Ctrl-C and 143 after SIGTERM.
+    """
+    with output.reserved_stdout() as out:
+        meant = Project.of(words, project=project, store=store, namespace=namespace)
+        graph = meant.graph()
+        from drawbar.cli.progress import shown_progress
+        from drawbar.run import run
+
+        chosen = meant.settings(graph, **given)
+        board = Board(graph, Redactor().knowing(chosen["params"]))
+        with shown_progress(board) as progress, _stoppable(board) as stopped:
+            result = run(
+                graph,
+                meant.names(graph),
+                listeners=[progress],
+                on_interrupt=on_interrupt,
+                max_workers=workers,
+                lineage=not no_lineage,
+                **chosen,
+            )
+        report(result, board, out, as_json=as_json)
+        ctx.exit(_status(result, stopped))
+
+
+@contextmanager
+def _stoppable(board: Board) -> Iterator[list[int]]:
+    """While this lasts Ctrl-C and SIGTERM stop the run cleanly; the signals that came are in the list."""
+    from drawbar.run import Evicted
+
+    came: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+        board.headline = "stopping …"
+        raise Evicted if number == signal.SIGTERM else KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    except Evicted:  # before anything began
+        raise click.exceptions.Exit(EVICTED) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _status(result: RunResult, stopped: list[int]) -> int:
+    if result.ok:
+        return 0
+    if result.state == "cancelled":
+        return EVICTED if signal.SIGTERM in stopped else INTERRUPTED
+    return FAILED
+
+
+def report(result: RunResult, board: Board, out: TextIO, *, as_json: bool) -> None:
+    """How the run ended: failures (without secrets) and what to do on stderr, the answer on `out`."""
+    for name, one in result.assets.items():
+        if one.state == "failed" and one.error is not None:
+            output.tell(board.redactor.text(failure(name, one, board)))
+    if as_json:
+        output.answer(_json(result, board.redactor), out)
+    else:
+        output.show(_table(result, board.redactor), out)
+        output.show(_summary(result, board), out)
+    for line in what_next(result, board):
+        output.tell(line)
+
+
+def _json(result: RunResult, redactor: Redactor) -> dict[str, Any]:
+    """The answer for programs; messages of users' errors without secrets."""
+    told = result.to_json()
+    for one in told["assets"]:
+        one["reason"] = redactor.text(one["reason"])
+        one["error"] = redactor.text(one["error"]) if one["error"] else None
+    return told
+
+
+def _table(result: RunResult, redactor: Redactor) -> Any:
+    shown = list(result.assets.items())
+    if len(shown) > _LONG:
+        shown = [(name, one) for name, one in shown if one.state not in ("reused", "skipped")][:_LONG]
+    table = output.table("asset", "target", "state", "seconds", "size", "why", right=("seconds", "size"), wide=("why",))
+    for name, one in shown:
+        table.add_row(
+            name,
+            one.target,
+            output.styled(one.state),
+            output.seconds(one.seconds),
+            output.size(one.bytes),
+            output.one_line(redactor.text(one.reason)),
+        )
+    return table
+
+
+def _summary(result: RunResult, board: Board) -> str:
+    counts = ", ".join(f"{count} {state}" for state, count in result.counts.items())
+    more = len(result.assets) - _LONG
+    hidden = f" ({more} or more not shown)" if more > 0 else ""
+    return f"{result.state}: {counts}{hidden}, in {output.seconds(board_seconds(board)) or '0'} s"
+
+
+def board_seconds(board: Board) -> float:
+    """How long the run took."""
+    import time
+
+    return time.monotonic() - board.began
+
+
+def failure(name: str, one: AssetResult, board: Board) -> str:
+    """What a failed asset says: the user's own traceback, then the error with what to do about it."""
+    error = one.error
+    assert error is not None
+    remote = error if isinstance(error, RemoteError) else error.__cause__
+    row = board.rows.get(name)
+    if isinstance(remote, RemoteError) and remote.traceback:
+        text = f"{remote.traceback.rstrip()}\n{remote}"
+    elif isinstance(error, DrawbarError):
+        notes = "\n".join(getattr(error, "__notes__", ()))
+        text = f"{notes}\n{error}" if notes and isinstance(error, JobError) else str(error)
+    else:
+        text = (row.traceback if row else "") or one.reason
+    return output.visible(f"\n── {name} failed on {one.target} ──\n{text.rstrip()}")
+
+
+def what_next(result: RunResult, board: Board) -> list[str]:
+    """What a person can do now, a line each."""
+    lines = []
+    for name, one in result.assets.items():
+        row = board.rows.get(name)
+        job = output.short(row.job) if row else ""
+        if one.state == "cancelled" and one.target != HERE and job:
+            if row and row.note.startswith("left running"):
+                lines.append(f"{name}: its job goes on; run again to attach, or `drawbar cancel {one.target} {job}`")
+            else:
+                lines.append(f"{name}: its job on {one.target} was cancelled")
+        elif one.state == "failed" and one.target != HERE and job:
+            lines.append(f"{name}: `drawbar logs {one.target} {job}` prints all that it wrote")
+    failed = sum(one.state == "failed" for one in result.assets.values())
+    if failed:
+        lines.append("What was made is kept: after mending it, the same command makes the rest only.")
+    elif result.state == "cancelled":
+        lines.append("Interrupted; nothing is half-written. The same command goes on from here.")
+    return lines
