@@ -1,0 +1,150 @@
+"""`make bench`: every figure of the budget beside its peer, measured in turn in one run, as a table.
+
+A figure is a function of `figures.py` (this machine) or `hosts.py` (a loopback sshd) that runs in a process of its own
+and prints seconds. Ours and the peer's run one after the other, round by round, so that a noisy machine disturbs both;
+what counts is the median of the rounds' ratios.
+
+    python tests/benchmarks/bench.py [--rounds N] [--json] [NAME ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row: what is measured, the budget as a ratio to the peer (or seconds where there is none), and both sides."""
+
+    name: str
+    ours: str
+    peer: str
+    budget: float
+    unit: str = "s"
+    least: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether the measured ratio (or seconds) is within the budget."""
+        return value >= self.budget if self.least else value <= self.budget
+
+
+FIGURES = (
+    Figure("import drawbar, over bare Python", "figures:import_drawbar", "", 0.030),
+    Figure("graph of 1 000 functions, each", "figures:graph 1000", "figures:graph_hamilton 1000", 1.0),
+    Figure("graph of 10 000 functions, each", "figures:graph 10000", "figures:graph_hamilton 10000", 1.0),
+    Figure("graph of 100 000 over 10 000, each", "figures:graph 100000", "figures:graph 10000", 1.5),
+    Figure("make 1 000 small assets, each", "figures:made 1000", "figures:made_hamilton 1000", 0.3),
+    Figure("find 1 000 small assets reusable, each", "figures:reused 1000", "figures:reused_hamilton 1000", 0.3),
+    Figure("first call to a fresh host / execnet", "hosts:first_call", "hosts:first_call_execnet", 1.0),
+    Figure("first call to a fresh host / mitogen", "hosts:first_call", "hosts:first_call_mitogen", 1.0),
+    Figure("warm frame there and back / execnet", "hosts:round_trip", "hosts:round_trip_execnet", 0.75),
+    Figure("warm frame there and back / raw channel echo", "hosts:round_trip", "hosts:round_trip_raw", 2.0),
+    Figure("durable job, submit to outcome", "hosts:durable_job", "", 0.015),
+    Figure("256 MiB there and back, rate / ssh host cat", "hosts:transfer", "hosts:transfer_ssh_cat", 1.0, least=True),
+    Figure(
+        "256 MiB to a function and back, rate / execnet",
+        "hosts:transfer_call",
+        "hosts:transfer_execnet",
+        1.0,
+        least=True,
+    ),
+)
+
+
+def measured(side: str) -> float:
+    """The seconds (or bytes a second) that one side prints, in a process of its own."""
+    module, _, call = side.partition(":")
+    command = [sys.executable, "-W", "ignore", str(FOLDER / f"{module}.py"), *call.split()]
+    # Where this is set, every process compiles every library anew, and nothing else is measured.
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=variables)
+    if done.returncode:
+        raise RuntimeError(f"{side} failed:\n{done.stderr[-2000:]}")
+    return float(done.stdout.split()[-1])
+
+
+def row(figure: Figure, rounds: int) -> dict[str, object]:
+    """One figure, measured `rounds` times in turn."""
+    ours, peers = [], []
+    for _ in range(rounds):
+        ours.append(measured(figure.ours))
+        if figure.peer:
+            peers.append(measured(figure.peer))
+    ratios = [mine / other for mine, other in zip(ours, peers, strict=True)] if peers else ours
+    value = statistics.median(ratios)
+    return {
+        "name": figure.name,
+        "ours": statistics.median(ours),
+        "peer": statistics.median(peers) if peers else None,
+        "ratio": value,
+        "lowest": min(ratios),
+        "highest": max(ratios),
+        "budget": figure.budget,
+        "least": figure.least,
+        "holds": figure.holds(value),
+    }
+
+
+def amount(value: float | None, *, rate: bool) -> str:
+    """A measured value as a person reads it."""
+    if value is None:
+        return ""
+    if rate:
+        return f"{value / 1e6:.0f} MB/s"
+    for factor, unit in ((1, "s"), (1e3, "ms")):
+        if value * factor >= 1:
+            return f"{value * factor:.2f} {unit}"
+    return f"{value * 1e6:.0f} µs"
+
+
+def shown(found: dict[str, object]) -> str:
+    """One row of the table."""
+    sign = "≥" if found["least"] else "≤"
+    rate = bool(found["least"])
+    unit = " x" if found["peer"] is not None else " s"
+    spread = f"({found['lowest']:.2f}-{found['highest']:.2f})"
+    verdict = "" if found["holds"] else "  over budget"
+    return (
+        f"{found['name']:<50} {sign} {found['budget']:<5}{unit}  {found['ratio']:>6.3f}{unit} {spread:<14}"
+        f"{amount(found['ours'], rate=rate):>11} {amount(found['peer'], rate=rate):>11}{verdict}"
+    )
+
+
+def table(figures: list[Figure], args: argparse.Namespace) -> None:
+    """Measure and print, row by row."""
+    if not args.json:
+        print(f"{'':<50} {'budget':<10} {'measured (lowest-highest)':<25} {'ours':>11} {'peer':>11}")
+    for figure in figures:
+        try:
+            found = row(figure, args.rounds)
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            print(json.dumps({"name": figure.name, "error": str(error)}) if args.json else f"{figure.name:<50} {error}")
+            continue
+        print(json.dumps(found) if args.json else shown(found), flush=True)
+
+
+def main() -> int:
+    """Measure what was asked for, print the table; 0 however it came out, for a figure is no test."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="parts of names of figures; all without")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="one JSON object a figure")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["DRAWBAR_BENCH_FOLDER"] = folder
+        table([one for one in FIGURES if not args.names or any(name in one.name for name in args.names)], args)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
