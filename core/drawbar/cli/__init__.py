@@ -103,8 +103,26 @@ def cli() -> None:
     """Data assets written once as plain functions, made wherever the hardware is, remembered everywhere."""
 
 
+def _deliver_again(lost: sys.UnraisableHookArgs, /) -> None:
+    """Ctrl-C or SIGTERM that came in a finaliser, which no exception can leave: it comes again a moment later.
+
+    Imports run such finalisers by the hundred, so that without this one Ctrl-C in a hundred or so would be lost.
+    """
+    if lost.exc_type is not None and issubclass(lost.exc_type, KeyboardInterrupt):
+        import signal
+        import threading
+
+        number = signal.SIGINT if lost.exc_type is KeyboardInterrupt else signal.SIGTERM
+        again = threading.Timer(0.02, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(lost)
+
+
 def main() -> None:
     """What the console script `drawbar` calls; does not return."""
+    sys.unraisablehook = _deliver_again
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by whoever started us

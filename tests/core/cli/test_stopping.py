@@ -91,3 +91,17 @@ def test_a_run_that_was_killed_ended_without_a_word(running, program):
     _, err = follower.communicate(timeout=30)
     assert follower.returncode == 1
     assert err == "demo/slow cancelled: cancel\n"
+
+
+def test_ctrl_c_in_a_finaliser_is_not_lost(folder, program):
+    """Python drops an exception that a finaliser raises, and imports run many: the Ctrl-C comes again all the same."""
+    (folder / "late.py").write_text(
+        "import signal, time\n"
+        "class Late:\n    def __del__(self):\n        signal.raise_signal(signal.SIGINT)\n"
+        "Late()\nprint('lost?')\ntime.sleep(20)\ndef one() -> int:\n    return 1\n"
+    )
+    began = time.monotonic()
+    ended = program("run", "late.py")
+    assert ended.returncode == 130
+    assert "Interrupted." in ended.stderr
+    assert time.monotonic() - began < 15
