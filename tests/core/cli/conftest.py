@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from drawbar.cli import cli
+from drawbar.cli.commands import cli
 
 PIPELINE = '''
 from drawbar import Source, asset
