@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import collections.abc
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Callable
 from typing import Any
 
+from drawbar.agent.encoding import items
+from drawbar.agent.lazily import Partitioned
+
 UNIONS = (typing.Union, types.UnionType)
 # PEP 484's numeric tower: an int is taken where a float is wanted.
 _PROMOTED: dict[type, tuple[type, ...]] = {float: (int,), complex: (int, float), bytes: (bytearray, memoryview)}
+# Where the tables are from that pandera's types are made of.
+_TABLES = ("pandas", "polars", "geopandas", "pyspark", "dask", "modin", "ibis")
 _ROWS = (
     collections.abc.Iterator,
     collections.abc.Generator,
@@ -51,6 +57,56 @@ def _yields(fn: Callable[..., Any] | None) -> bool:
     return fn is not None and (inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn))
 
 
+def values_of(wanted: Any) -> Any:
+    """What a parameter that receives a mapping takes as each of its values; None if it takes no mapping.
+
+    >>> values_of(dict[str, int]), values_of(dict), values_of(list[int]) is None
+    (<class 'int'>, typing.Any, True)
+    """
+    wanted = _plain(wanted)
+    if wanted in (Any, object):
+        return Any
+    origin, args = typing.get_origin(wanted) or wanted, typing.get_args(wanted)
+    if origin in UNIONS:
+        return next((found for one in args if (found := values_of(one)) is not None), None)
+    if not (isinstance(origin, type) and issubclass(origin, collections.abc.Mapping)):
+        return None
+    return args[-1] if args else Any
+
+
+def is_lazy(wanted: Any) -> bool:
+    """Whether a parameter takes its mapping as `Partitioned`, which loads each value when it is asked for."""
+    origin = typing.get_origin(_plain(wanted)) or _plain(wanted)
+    return isinstance(origin, type) and issubclass(origin, Partitioned)
+
+
+def lazy_items(wanted: Any) -> str | None:
+    """How a parameter takes a long list without having all of it in memory; None for one that takes a plain list.
+
+    >>> lazy_items(collections.abc.Iterator[int]), lazy_items(list[int]) is None
+    ('collections.abc.Iterator', True)
+    """
+    origin = typing.get_origin(_plain(wanted)) or _plain(wanted)
+    if origin is collections.abc.Iterator:
+        return items.ITERATOR
+    return items.LAZY if origin in (collections.abc.Sequence, collections.abc.Iterable) else None
+
+
+def items_of(made: Any) -> Any:
+    """What a fan-out over a value of this type hands to each call; Any where the type does not say.
+
+    >>> items_of(list[int]), items_of(dict)
+    (<class 'int'>, typing.Any)
+    """
+    made = _plain(made)
+    origin, args = typing.get_origin(made) or made, typing.get_args(made)
+    if not (isinstance(origin, type) and issubclass(origin, collections.abc.Iterable)) or not args:
+        return Any
+    if origin is tuple:
+        return args[0] if len(args) == 2 and args[1] is ... else typing.Union[tuple(one for one in args)]  # noqa: PLR2004, UP007
+    return Any if issubclass(origin, collections.abc.Mapping) else args[0]
+
+
 def fits(made: Any, wanted: Any) -> bool:
     """Whether every value of type `made` may be passed as `wanted`.
 
@@ -70,9 +126,12 @@ def fits(made: Any, wanted: Any) -> bool:
 
 
 def _plain(annotation: Any) -> Any:
-    """Annotated, NewType, Final, TypeVar and aliases, down to what they stand for."""
+    """Annotated, NewType, Final, TypeVar, aliases and frames with a schema, down to what they stand for."""
     while True:
         origin = typing.get_origin(annotation)
+        table = table_of(origin or annotation)
+        if table is not (origin or annotation):
+            return table
         if origin in (typing.Annotated, typing.Final, typing.ClassVar):
             annotation = typing.get_args(annotation)[0]
         elif isinstance(annotation, typing.TypeVar):
@@ -86,6 +145,19 @@ def _plain(annotation: Any) -> Any:
             return Any
         else:
             return type(None) if annotation is None else annotation
+
+
+def table_of(kind: Any) -> Any:
+    """The table that pandera's `DataFrame[Model]` is made from; Any for a model by itself, which fits several kinds.
+
+    What is not pandera's is given back. Schemas are not compared: each value is held to them where it is made, and
+    where it is taken.
+    """
+    if "pandera" not in sys.modules or not isinstance(kind, type):
+        return kind
+    if all(one.__module__.partition(".")[0] != "pandera" for one in kind.__mro__):
+        return kind
+    return next((one for one in kind.__mro__ if one.__module__.partition(".")[0] in _TABLES), Any)
 
 
 def _literals_fit(made: Any, wanted: Any) -> bool:

@@ -7,8 +7,12 @@ import typing
 from typing import Annotated, Any, Generic, Literal, NewType, Optional, Protocol, TypeVar, Union
 
 import pandas as pd
+import pandera.pandas as pa
+import pandera.polars as pp
 import polars as pl
 import pytest
+from pandera.typing import DataFrame, Series
+from pandera.typing.polars import DataFrame as PolarsFrame
 
 from drawbar import fits
 
@@ -24,6 +28,14 @@ class Derived(Base): ...
 
 
 class Box(Generic[T]): ...
+
+
+class Model(pa.DataFrameModel):
+    a: int
+
+
+class Other(pp.DataFrameModel):
+    a: int
 
 
 class HasLength(Protocol):
@@ -61,6 +73,16 @@ FITTING = [
     (pd.DataFrame, pd.DataFrame),
     (typing.List[int], list[int]),  # noqa: UP006
     (Box[int], Box[int]),
+    (pd.DataFrame, DataFrame[Model]),
+    (DataFrame[Model], pd.DataFrame),
+    (DataFrame[Model], DataFrame[Other]),
+    (DataFrame, pd.DataFrame | None),
+    (PolarsFrame[Other], pl.DataFrame),
+    (pd.Series, Series[int]),
+    (Model, pd.DataFrame),
+    (pl.DataFrame, Other),
+    (list[pd.DataFrame], list[DataFrame[Model]]),
+    (Annotated[pd.DataFrame, Model], DataFrame[Model]),
     ("unresolved", int),
     (cabc.Callable[[int], str], cabc.Callable[..., Any]),
 ]
@@ -80,6 +102,10 @@ UNFIT = [
     (int, HasLength),
     (pd.DataFrame, pl.DataFrame),
     (list[pd.DataFrame], list[pl.DataFrame]),
+    (pl.DataFrame, DataFrame[Model]),
+    (PolarsFrame[Other], DataFrame[Model]),
+    (Series[int], DataFrame[Model]),
+    (int, DataFrame[Model]),
     (Box[str], Box[int]),
     (None, int),
 ]

@@ -20,7 +20,7 @@ from .waits import Answer, Later
 
 AGAIN = ("never", "unsuccessful", "always")
 _TRIES = 100
-_FOR_WORKERS = ("supervisor", "execution", "encoding", "shim")
+_FOR_WORKERS = ("supervisor", "execution", "encoding", "shim", "examine", "contracting", "profiling", "partition")
 
 
 def load_for_workers() -> None:
@@ -212,8 +212,12 @@ class Answers:
         return Answer({**answer, "ended": outcomes.ended(view.outcome), "told": told})
 
     def _check_blobs(self, spec: dict[str, Any]) -> None:
-        wanted = [*(spec.get("code") or ()), *(argument["blob"] for argument in spec.get("arguments") or ())]
-        wanted += [digest for digest in (spec.get("call"), spec["function"].get("blob")) if digest]
+        examine = spec.get("examine") or {}
+        values = [one for argument in spec.get("arguments") or () for one in argument.get("many", (argument,))]
+        functions = [spec["function"], *(check["function"] for check in examine.get("checks") or ())]
+        named = [one.get("blob") for one in (*functions, examine.get("last") or {})]
+        wanted = [*(spec.get("code") or ()), *(one["blob"] for one in values)]
+        wanted += [digest for digest in (spec.get("call"), *named) if digest]
         missing = [digest for digest in wanted if not self._blobs.has(digest)]
         if missing:
             raise RefusedError("unknown", "The job needs blobs that are not on the host.", found=", ".join(missing))

@@ -1,4 +1,4 @@
-"""What a worker does with its task: code and arguments in, one call, the value or the error out.
+"""What a worker does with its task: code and arguments in, one call, the value examined and kept, or the error out.
 
 Everything comes from blobs by digest; the value goes to a blob. What is returned is the worker's report, from which the
 supervisor makes the outcome.
@@ -6,16 +6,17 @@ supervisor makes the outcome.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import pickle
 import sys
 import time
-import types
 from typing import Any, Callable, NamedTuple, Optional
 
 from . import archives, failure, outcomes, payload
 from .blobs import Blobs
+from .calling import finished
 from .worker import Task
 
 _MAPPED = 1 << 20
@@ -25,6 +26,8 @@ class _Call(NamedTuple):
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    checks: tuple[Callable[..., Any], ...] = ()
+    partition: Any = None
 
 
 def execute(task: Task) -> dict[str, Any]:
@@ -39,9 +42,13 @@ def execute(task: Task) -> dict[str, Any]:
         return _left(stop, began, time.monotonic())
     except BaseException as error:  # a module may raise anything when it is imported
         return fault(task, error, began)
+    inputs = _refused_inputs(task, call)
     called = time.monotonic()
+    if inputs:
+        told = outcomes.error("CheckError", "an input is not as its schema says", "drawbar.errors", checks=inputs)
+        return _report("failed", "check", began, called, error=told)
     try:
-        value = _result(call)
+        value = _result(task, call)
     except SystemExit as stop:
         return _left(stop, began, called)
     except BaseException as error:  # so may a function
@@ -49,12 +56,31 @@ def execute(task: Task) -> dict[str, Any]:
         ending = ("out_of_memory", "cuda_oom") if cuda else ("failed", "exception")
         return _report(*ending, began, called, error=failure.describe(error, task.masker, _exceptions(task)))
     returned = time.monotonic()
+    return _report(began=began, called=called, returned=returned, **_ended(task, call, value))
+
+
+def _ended(task: Task, call: _Call, value: Any) -> dict[str, Any]:
+    """How a job whose function returned ends: state, cause, and the value as it is kept, or the error."""
+    kept: dict[str, Any] = {}
+    fault: list[BaseException] = []
+
+    def keep(value: Any, outcomes: list[dict[str, Any]]) -> None:
+        try:
+            kept.update(_kept(task, value, {"checks": outcomes}))
+        except BaseException as error:  # whatever pickles a value may raise anything
+            fault.append(error)
+
     try:
-        kept = _keep(task, value)
-    except BaseException as error:  # and so may whatever pickles its value
-        told = _cannot_go_back(task, value, error)
-        return _report("failed", "unpicklable_value", began, called, returned, error=told)
-    return _report("succeeded", "value", began, called, returned, value=kept)
+        found = _examined(task, call, value, keep)
+    except BaseException as error:  # no check stops a job, but one may raise KeyboardInterrupt all the same
+        told = failure.describe(error, task.masker, _exceptions(task))
+        return {"state": "failed", "cause": "exception", "error": told}
+    if not fault:
+        return {"state": "succeeded", "cause": "value", "value": {**kept, **found}}
+    if _blocked(found):
+        told = outcomes.error("CheckError", "a check failed", "drawbar.errors", checks=found["checks"])
+        return {"state": "failed", "cause": "check", "error": told}
+    return {"state": "failed", "cause": "unpicklable_value", "error": _cannot_go_back(task, value, fault[0])}
 
 
 def fault(task: Task, error: BaseException, began: float) -> dict[str, Any]:
@@ -104,10 +130,14 @@ def _prepare(task: Task) -> _Call:
         kwargs[name] = task.secrets[variable]
     for argument in task.spec.get("arguments") or ():
         kwargs[argument["name"]] = _argument(task, argument, blobs)
+    partition = _partition(task.spec.get("partition"))
+    if partition is not None and task.spec["partition"]["name"]:
+        kwargs[task.spec["partition"]["name"]] = partition
     if task.spec.get("call"):
         args, given = payload.decode(_bytes(blobs.path(task.spec["call"])))
         kwargs.update(given)
-    return _Call(function, args, kwargs)
+    checks = tuple(_function(one["function"], blobs) for one in (task.spec.get("examine") or {}).get("checks") or ())
+    return _Call(function, args, kwargs, checks, partition)
 
 
 def _import_paths(task: Task, blobs: Blobs) -> None:
@@ -137,13 +167,68 @@ def _function(named: dict[str, Any], blobs: Blobs) -> Callable[..., Any]:
 
 
 def _argument(task: Task, argument: dict[str, Any], blobs: Blobs) -> Any:
+    """One value, or a mapping of many by label; a lazy one reads each when it is asked for."""
+    folder = os.path.join(task.folder, "inputs", argument["name"])
+    if "many" not in argument:
+        return _stored(argument, blobs, folder)
+    reads = {one["label"]: functools.partial(_stored, one, blobs, folder) for one in argument["many"]}
+    if not argument.get("lazy"):
+        return {label: read() for label, read in reads.items()}
+    from . import shim
+
+    return shim.public("Partitioned")(reads)
+
+
+def _stored(named: dict[str, Any], blobs: Blobs, folder: str) -> Any:
     from . import encoding
 
-    data = _bytes(blobs.path(argument["blob"]))
-    if argument["format"] == payload.FORMAT:
+    data = _bytes(blobs.path(named["blob"]))
+    if named["format"] == payload.FORMAT:
         return payload.decode(data)
-    folder = os.path.join(task.folder, "inputs", argument["name"])
-    return encoding.decode(data, argument["format"], argument["type"], argument.get("ext") or "", folder)
+    return encoding.decode(data, named["format"], named["type"], named.get("ext") or "", folder)
+
+
+def _partition(told: Optional[dict[str, Any]]) -> Any:
+    if told is None:
+        return None
+    from . import shim
+
+    return shim.public("Partition").from_json(told)
+
+
+def _refused_inputs(task: Task, call: _Call) -> list[dict[str, Any]]:
+    """The outcomes that keep the function from being called: inputs that are not as their parameter's schema says."""
+    if not task.spec.get("examine"):
+        return []
+    from . import schemas
+
+    return [_masked(task, one) for one in schemas.of_inputs(call.function, call.kwargs) if not one["passed"]]
+
+
+def _examined(task: Task, call: _Call, value: Any, keep: Callable[[Any, list[dict[str, Any]]], None]) -> dict[str, Any]:
+    """What was found of the value: `checks` and `profile`, empty for a plain job; `keep` gets it before checks do."""
+    spec = task.spec.get("examine")
+    if not spec:
+        keep(value, [])
+        return {}
+    from . import examine
+
+    def last() -> Any:
+        return _stored(spec["last"], Blobs(task.root), task.path("last")) if spec.get("last") else None
+
+    seen = {"last": last, "partition": call.partition, "keep": keep}
+    _, found = examine.examine(value, spec, call.checks, call.function, **seen)
+    masked: dict[str, Any] = _masked(task, found)
+    return masked
+
+
+def _masked(task: Task, found: Any) -> Any:
+    """Plain data without the job's secrets, which an exception or a value in a message may hold."""
+    if isinstance(found, str):
+        return task.masker.text(found)
+    if isinstance(found, dict):
+        return {name: _masked(task, one) for name, one in found.items()}
+    return [_masked(task, one) for one in found] if isinstance(found, list) else found
 
 
 def _bytes(path: str) -> memoryview:
@@ -159,35 +244,52 @@ def _bytes(path: str) -> memoryview:
         return memoryview(data)
 
 
-def _result(call: _Call) -> Any:
-    """What the function gives; coroutines are awaited, and generators of rows become lists."""
-    value = call.function(*call.args, **call.kwargs)
-    if isinstance(value, types.CoroutineType):
-        import asyncio
+def _result(task: Task, call: _Call) -> Any:
+    """What the function gives; for a job over many items, what it gives for each of them, encoded."""
+    over = task.spec.get("each")
+    if not over:
+        return finished(call.function(*call.args, **call.kwargs))
+    from . import each
 
-        value = asyncio.run(value)
-    if isinstance(value, types.GeneratorType):
-        return list(value)
-    if isinstance(value, types.AsyncGeneratorType):
-        import asyncio
+    def describe(error: BaseException) -> dict[str, Any]:
+        return failure.describe(error, task.masker, None)
 
-        return asyncio.run(_collect(value))
-    return value
+    wanted = _wanted(task)
+    items, others = call.kwargs[over], {name: value for name, value in call.kwargs.items() if name != over}
+    return each.apply(
+        lambda item: finished(call.function(*call.args, **{**others, over: item})),
+        items,
+        wanted.get("format"),
+        wanted.get("trust") or "pickle",
+        describe,
+    )
 
 
-async def _collect(rows: Any) -> list[Any]:
-    return [row async for row in rows]
+def _blocked(found: dict[str, Any]) -> bool:
+    """Whether a check failed that keeps the value from being used."""
+    return any(one["blocking"] and not one["passed"] for one in found.get("checks") or ())
 
 
-def _keep(task: Task, value: Any) -> dict[str, Any]:
+def _kept(task: Task, value: Any, found: dict[str, Any]) -> dict[str, Any]:
+    """The value in its format; pickled where that cannot hold what failed its checks, for a person to look at."""
+    try:
+        return _keep(task, value, _wanted(task).get("format"))
+    except Exception:
+        if not _blocked(found):
+            raise
+        return _keep(task, value, "pickle")
+
+
+def _keep(task: Task, value: Any, format: Optional[str]) -> dict[str, Any]:  # noqa: A002 - the users' word
     """Encode the value into a blob; how the outcome names it."""
     from . import encoding
 
     wanted = _wanted(task)
     trust = wanted.get("trust") or "pickle"
-    whole = bool(wanted.get("payload")) and not wanted.get("format")
+    whole = bool(wanted.get("payload")) and not format
     try:
-        encoded = encoding.encode(value, wanted.get("format"), "data" if whole else trust)
+        made = isinstance(value, encoding.Encoded)  # by `each`, which encodes each item by itself
+        encoded = value if made else encoding.encode(value, format, "data" if whole else trust)
     except encoding.EncodingError:
         if not whole or trust == "data":
             raise

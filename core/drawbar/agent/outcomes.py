@@ -14,8 +14,8 @@ def outcome(state: str, cause: str, **known: Any) -> dict[str, Any]:
     """The outcome object with every key it has; `known` fills what is known.
 
     `state` is succeeded, failed, cancelled, timed_out, killed, out_of_memory or lost; `cause` is value, exception,
-    unpicklable_value, exit, signal, oom_killer, cuda_oom, timeout, cancel, reboot, lost or setup. Times are seconds
-    since the epoch, costs seconds, memory and sizes bytes.
+    unpicklable_value, check, exit, signal, oom_killer, cuda_oom, timeout, cancel, reboot, lost or setup. Times are
+    seconds since the epoch, costs seconds, memory and sizes bytes.
 
     >>> outcome("killed", "signal", signal=9)["signal"]
     9

@@ -1,11 +1,13 @@
 """A stand-in for `drawbar` on hosts that lack it, so that `from drawbar import asset, Env` works in user modules.
 
-`asset` gives the function back; any other name is inert: it can be called, subscripted, subclassed, used as annotation
-or decorator, which is what a module does with it when it is imported. What would need the real one raises.
+`asset`, `check` and `expand` give the function back, and what a function meets while it runs (a Partition, a
+CheckResult) is the agent's own, so real. Any other name is inert: it can be called, subscripted, subclassed, used as
+annotation or decorator, which is what a module does with it when it is imported. What would need the real one raises.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.machinery
 import importlib.util
 import os
@@ -15,11 +17,37 @@ from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
 _NAME = "drawbar"
+_REAL = {"CheckResult": "checking", "Partition": "partition", "Partitioned": "lazily"}
+"""Names that are the agent's own classes, and the modules they live in."""
+_OURS = frozenset(f"{_NAME}.agent.{module}" for module in _REAL.values())
 
 
 def asset(function: Optional[Callable[..., Any]] = None, **_options: Any) -> Any:
     """As the real one: the function itself, or a decorator that gives it back."""
     return function if function is not None else lambda decorated: decorated
+
+
+def check(*_about: Any, **_options: Any) -> Any:
+    """As the real one, whatever it is given: a decorator that gives the function back."""
+    return lambda decorated: decorated
+
+
+def public(name: str) -> Any:
+    """The class that user code knows as `drawbar.<name>`: that of the stand-in, or of a drawbar installed here.
+
+    An installed one that is too old to have the name is passed over.
+    """
+    found = getattr(importlib.import_module(_NAME), name, None)
+    return _public(name) if found is None else found
+
+
+def _public(name: str) -> Any:
+    """The agent's own class, by the name of its module on the client: a pickle of its objects names that."""
+    try:
+        module = importlib.import_module(f"{_NAME}.agent.{_REAL[name]}")
+    except ImportError:  # an installed drawbar, too old to have it
+        module = importlib.import_module(f".{_REAL[name]}", __package__)
+    return getattr(module, name)
 
 
 def install() -> None:
@@ -102,13 +130,58 @@ def _inert(name: str) -> Any:
     return _Kind(name, (Inert,), {"__module__": _NAME})
 
 
+_DECORATORS = {"asset": asset, "check": check, "expand": check}
+
+
+_PUBLIC = [
+    "All",
+    "Asset",
+    "AssetKey",
+    "Check",
+    "CheckResult",
+    "Column",
+    "Config",
+    "Contract",
+    "Cron",
+    "Daily",
+    "DrawbarError",
+    "Dynamic",
+    "Env",
+    "Graph",
+    "Hourly",
+    "Last",
+    "Monthly",
+    "Multi",
+    "Options",
+    "Overlap",
+    "Partition",
+    "Partitioned",
+    "Plan",
+    "RunResult",
+    "Same",
+    "Source",
+    "Static",
+    "Store",
+    "Target",
+    "Weekly",
+    "asset",
+    "check",
+    "expand",
+    "plan",
+    "run",
+    "target",
+]
+
+
 class _Module(types.ModuleType):
     """`drawbar` or one of its modules: it has every public name."""
 
     def __getattr__(self, name: str) -> Any:
+        if name == "__all__":
+            return list(_PUBLIC)  # so that `from drawbar import *` works, too
         if name.startswith("__"):
             raise AttributeError(name)
-        value = asset if name == "asset" else _inert(name)
+        value = _DECORATORS.get(name) or (_public(name) if name in _REAL else _inert(name))
         setattr(self, name, value)
         return value
 
@@ -136,4 +209,16 @@ class _Finder:
         return _Module(spec.name)
 
     def exec_module(self, module: types.ModuleType) -> None:
-        """Nothing to run: names come as they are asked for."""
+        """Nothing to run: names come as they are asked for. Where the agent has the module, that takes its place.
+
+        Its classes and functions then say that they are of `drawbar.agent`, so that pickles of their objects can be
+        read on both sides.
+        """
+        name = module.__name__
+        if name not in _OURS:
+            return
+        real = importlib.import_module(name[len(f"{_NAME}.agent") :], __package__)
+        for value in vars(real).values():
+            if isinstance(value, (type, types.FunctionType)) and value.__module__ == real.__name__:
+                value.__module__ = name
+        sys.modules[name] = real

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from drawbar.agent import encoding
 from drawbar.agent import payload as container
+from drawbar.agent.lazily import Partitioned
 from drawbar.dispatch import payload
-from drawbar.dispatch.port import Bytes, Job, Stored, ValueRef
+from drawbar.dispatch.port import Bytes, Job, Many, Stored, ValueRef
 from drawbar.dispatch.transfer import blob_of
 
 
@@ -17,12 +19,20 @@ def arguments_of(job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """What the function is called with: stored values are decoded, all others are given as they are."""
     args, kwargs = job.call or ((), {})
     named = {name: _plain(value) for name, value in job.arguments.items()}
+    if job.partition is not None and job.partition[0]:
+        named[job.partition[0]] = job.partition[1]
     return tuple(args), {**kwargs, **named}
 
 
 def _plain(value: Any) -> Any:
-    if not isinstance(value, Stored):
-        return value
+    if isinstance(value, Many):
+        reads = {label: partial(opened, one) for label, one in value.values.items()}
+        return Partitioned(reads) if value.lazy else {label: read() for label, read in reads.items()}
+    return opened(value) if isinstance(value, Stored) else value
+
+
+def opened(value: Stored) -> Any:
+    """The value of a Stored, decoded."""
     return encoding.decode(value.read(), value.format, value.type, value.ext)
 
 
@@ -38,6 +48,29 @@ def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
     if inspect.isasyncgen(result):
         return _awaited(_collected(result))
     return list(result) if inspect.isgenerator(result) else result
+
+
+def call_each(job: Job, args: Sequence[Any], kwargs: Mapping[str, Any], trust: str) -> encoding.Encoded:
+    """What the function gives for each item of the argument that `job.each` names, in one container."""
+    from drawbar.agent import each
+
+    others = {name: value for name, value in kwargs.items() if name != job.each}
+
+    def call_one(item: Any) -> Any:
+        return call(job.function, args, {**others, job.each: item})
+
+    return each.apply(call_one, kwargs[job.each], job.format, trust, described)
+
+
+def described(error: BaseException) -> dict[str, Any]:
+    """An exception of a function that was called in this process, as a worker describes one."""
+    from drawbar.agent import failure
+    from drawbar.agent.pump import Masker
+
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("drawbar."):
+        trace = trace.tb_next
+    return failure.describe(error.with_traceback(trace), Masker(()), None)
 
 
 def _awaited(coroutine: Any) -> Any:
@@ -57,7 +90,8 @@ def value_of(result: Any, job: Job, trust: str) -> tuple[ValueRef, Sequence[Byte
     """
     try:
         plain = job.payload and job.format is None and trust != "data"
-        made = encoding.encode(result, job.format, "data" if plain else trust)
+        encoded = isinstance(result, encoding.Encoded)  # by `each`, which encodes each item by itself
+        made = result if encoded else encoding.encode(result, job.format, "data" if plain else trust)
     except encoding.EncodingError:
         if not plain:
             raise

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from drawbar import errors
+from drawbar.checks import refusal
 from drawbar.events import Costs
 
 SUCCEEDED = "succeeded"
@@ -19,7 +20,11 @@ SUCCEEDED = "succeeded"
 
 @dataclass(frozen=True, slots=True)
 class ValueRef:
-    """A value that lies on a target: its digest (the DataVersion), size in bytes, and how to decode it."""
+    """A value that lies on a target: its digest (the DataVersion), size in bytes, and how to decode it.
+
+    `checks` are the outcomes of its checks, and `profile` its rows and columns in figures, as the job's `examine`
+    asked; a value that failed a blocking check is here all the same, for whoever collects it to refuse.
+    """
 
     digest: str
     bytes: int
@@ -28,6 +33,8 @@ class ValueRef:
     ext: str = ""
     rows: int | None = None
     columns: tuple[tuple[str, str], ...] = ()
+    checks: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
+    profile: Mapping[str, Any] | None = field(default=None, hash=False)
 
     @classmethod
     def from_wire(cls, value: Mapping[str, Any]) -> ValueRef:
@@ -40,6 +47,8 @@ class ValueRef:
             ext=value.get("ext") or "",
             rows=value.get("rows"),
             columns=tuple((str(name), str(kind)) for name, kind in value.get("columns") or ()),
+            checks=tuple(value.get("checks") or ()),
+            profile=value.get("profile"),
         )
 
 
@@ -48,7 +57,7 @@ class Failure:
     """What the user's function raised: type, module, message and traceback as the target saw them.
 
     `exception` is the original where it could be rebuilt here, and may be raised again; `blob` is where the target
-    keeps it pickled, or empty.
+    keeps it pickled, or empty. `checks` are outcomes about the inputs, where these kept the function from being called.
     """
 
     type: str
@@ -58,6 +67,7 @@ class Failure:
     notes: tuple[str, ...] = ()
     exception: BaseException | None = None
     blob: str = ""
+    checks: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
 
     @classmethod
     def from_wire(cls, error: Mapping[str, Any], exception: BaseException | None = None) -> Failure:
@@ -70,6 +80,7 @@ class Failure:
             notes=tuple(error.get("notes") or ()),
             exception=exception,
             blob=error.get("blob") or "",
+            checks=tuple(error.get("checks") or ()),
         )
 
 
@@ -78,8 +89,9 @@ class Outcome:
     """How a job ended, and what it cost.
 
     `state` is succeeded, failed, cancelled, timed_out, killed, out_of_memory or lost; `cause` says more (exception,
-    unpicklable_value, exit, signal, oom_killer, cuda_oom, timeout, cancel, reboot, lost, setup, value). `started` and
-    `ended` are seconds since the epoch by the host's clock; `dropped` counts bytes of output over the log limit.
+    unpicklable_value, check, exit, signal, oom_killer, cuda_oom, timeout, cancel, reboot, lost, setup, value).
+    `started` and `ended` are seconds since the epoch by the host's clock; `dropped` counts bytes of output over the log
+    limit.
 
     >>> Outcome(name="site/train", state="killed", cause="exit", exit=3).raise_()
     Traceback (most recent call last):
@@ -143,7 +155,9 @@ class Outcome:
             raise self.exception()
 
     def exception(self) -> BaseException:
-        """What `raise_` raises; the JobError's `outcome` is this."""
+        """What `raise_` raises: a CheckError if an input was refused; a JobError's `outcome` is this."""
+        if self.cause == "check" and self.error is not None:
+            return refusal(self.name or "the job", self.error.checks)
         fault: errors.DrawbarError = self._job_error()
         if self.cause == "unpicklable_value" and self.error is not None and self.error.type == "OSError":
             who = self.name or "the job"

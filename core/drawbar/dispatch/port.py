@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass, field
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeAlias
 
+from drawbar.agent.partition import Partition
 from drawbar.asset import Env
+from drawbar.checks import Examination
 from drawbar.dispatch.outcome import Failure, Outcome, ValueRef
 
 __all__ = [
@@ -19,12 +21,14 @@ __all__ = [
     "Bytes",
     "Channel",
     "Dispatcher",
+    "Examination",
     "Facts",
     "Failure",
     "Handle",
     "Interpreter",
     "Job",
     "JobInfo",
+    "Many",
     "Outcome",
     "Progress",
     "Status",
@@ -77,26 +81,43 @@ class Stored:
     read: Callable[[], Bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class Many:
+    """Values behind one parameter, by label, in order: the function receives a dict of them.
+
+    With `lazy` it receives a `Partitioned`, which reads each value when it is asked for.
+    """
+
+    values: Mapping[str, Stored]
+    lazy: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One execution of a function on a target.
 
     `id` is the job's identity (64 hex digits): the same id is executed once, whoever submits it. `arguments` go by
-    name; a Stored goes by its digest, any other value by itself. `call` is `(args, kwargs)` of a direct call. `format`
-    is the one the value must have; with `payload` a value that no data format fits may come back pickled whole.
-    `modules` are project modules that must be importable there beside those that the function and its arguments name.
-    `timeout` is in seconds. `secrets` are environment variables that reach the job by frame only; `variables` are not
-    secret.
+    name; a Stored goes by its digest, a Many by those of all its values, any other value by itself. `call` is
+    `(args, kwargs)` of a direct call. `format` is the one the value must have; with `payload` a value that no data
+    format fits may come back pickled whole. `modules` are project modules that must be importable there beside those
+    that the function and its arguments name. `examine` is what is done with the value where it is; with it, inputs are
+    held to the schemas of their parameters, too. `partition` is the parameter that receives the partition (empty where
+    only checks take it), and the partition. With `each`, a parameter, the function is called for each item of that
+    argument, and the value is the container of what came of them (`drawbar.agent.each`). `timeout` is in seconds.
+    `secrets` are environment variables that reach the job by frame only; `variables` are not secret.
     """
 
     id: str
     name: str
     function: Callable[..., Any]
     run_id: str
-    arguments: Mapping[str, Stored | Any] = field(default_factory=dict)
+    arguments: Mapping[str, Stored | Many | Any] = field(default_factory=dict)
     call: tuple[tuple[Any, ...], Mapping[str, Any]] | None = None
     format: str | None = None
     payload: bool = False
+    examine: Examination | None = None
+    partition: tuple[str, Partition] | None = None
+    each: str = ""
     timeout: float | None = None
     env: Env | None = None
     gpus: int = 0

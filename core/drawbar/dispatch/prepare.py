@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from drawbar.config import TargetConfig
 from drawbar.dispatch import code, payload
 from drawbar.dispatch.archive import archive
-from drawbar.dispatch.port import Job, Stored
+from drawbar.dispatch.port import Examination, Job, Many, Stored
 from drawbar.dispatch.transfer import Blob, blob_of
 from drawbar.errors import PreflightError
 from drawbar.redact import is_secret
@@ -52,29 +52,32 @@ def prepare(job: Job, config: TargetConfig) -> Prepared:
         blobs.append(blob_of(pickled.parts))
         return blobs[-1].digest
 
-    named = payload.reference(job.function)
-    if named is not None:
+    def function_of(function: Callable[..., Any], what: str) -> dict[str, Any]:
+        named = payload.reference(function)
+        if named is None:
+            return {"blob": keep(function, what)}
         modules.add(named[0])
-        function = {"module": named[0], "qualname": named[1]}
-    else:
-        function = {"blob": keep(job.function, "The function")}
+        return {"module": named[0], "qualname": named[1]}
+
+    function = function_of(job.function, "The function")
+    examine = None if job.examine is None else _examine(job.examine, function_of)
     stored, literals, others = _sorted(job.arguments)
     hidden = {name: literals.pop(name) for name in [*literals] if is_secret(name) and isinstance(literals[name], str)}
     args, kwargs = job.call or ((), {})
     call = keep((tuple(args), {**kwargs, **others}), "An argument") if job.call is not None or others else None
     archives = [archive(root) for root in code.roots(sorted(modules))]
-    blobs += [_blob_of_stored(one) for one in stored.values()]
+    blobs += [_blob_of_stored(one) for one in _all_stored(job, stored)]
     blobs += [Blob(one.digest, len(one.data), _parts(one.data)) for one in archives]
     variables = {**config.variables, **(job.env.variables if job.env else {}), **job.variables}
     spec = {
         "function": function,
-        "arguments": [
-            {"name": name, "blob": one.digest, "format": one.format, "type": one.type, "ext": one.ext}
-            for name, one in stored.items()
-        ],
+        "arguments": [{"name": name, **_named(one)} for name, one in stored.items()],
         "call": call,
         "literals": literals,
         "secret_literals": {name: f"{SECRET}{name}" for name in hidden},
+        "partition": None if job.partition is None else {"name": job.partition[0], **job.partition[1].to_json()},
+        "examine": examine,
+        "each": job.each,
         "code": [one.digest for one in archives],
         "result": {"format": job.format, "trust": config.trust, "payload": job.payload and config.trust != "data"},
         "timeout": job.timeout,
@@ -88,13 +91,38 @@ def prepare(job: Job, config: TargetConfig) -> Prepared:
     return Prepared(spec, tuple(blobs), json.dumps(secrets).encode() if secrets else b"", tuple(by_value))
 
 
-def _sorted(arguments: Mapping[str, Any]) -> tuple[dict[str, Stored], dict[str, Any], dict[str, Any]]:
+def _examine(examination: Examination, function_of: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """What a worker examines the value by: each check with its function, as the job's own goes, and the last value."""
+    spec = examination.to_dict()
+    for check, told in zip(examination.checks, spec["checks"], strict=True):
+        told["function"] = function_of(check.fn, f"The check {check.name}")
+    return {**spec, "last": _named(examination.last) if examination.last and examination.wants_last else None}
+
+
+def _named(one: Stored | Many) -> dict[str, Any]:
+    """How the spec names a stored value, or several of them by label."""
+    if isinstance(one, Many):
+        return {"many": [{"label": label, **_named(value)} for label, value in one.values.items()], "lazy": one.lazy}
+    return {"blob": one.digest, "format": one.format, "type": one.type, "ext": one.ext}
+
+
+def _all_stored(job: Job, stored: Mapping[str, Stored | Many]) -> Iterator[Stored]:
+    for one in stored.values():
+        if isinstance(one, Many):
+            yield from one.values.values()
+        else:
+            yield one
+    if job.examine is not None and job.examine.last and job.examine.wants_last:
+        yield job.examine.last
+
+
+def _sorted(arguments: Mapping[str, Any]) -> tuple[dict[str, Stored | Many], dict[str, Any], dict[str, Any]]:
     """Stored values, JSON literals, and what must be pickled."""
-    stored: dict[str, Stored] = {}
+    stored: dict[str, Stored | Many] = {}
     literals: dict[str, Any] = {}
     others: dict[str, Any] = {}
     for name, value in arguments.items():
-        if isinstance(value, Stored):
+        if isinstance(value, Stored | Many):
             stored[name] = value
         elif is_literal(value):
             literals[name] = value

@@ -13,11 +13,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from drawbar.agent import encoding
+from drawbar.checks import blocked, examined, input_outcomes
 from drawbar.config import TargetConfig
-from drawbar.dispatch.calls import arguments_of, call, value_of
+from drawbar.dispatch.calls import arguments_of, call, call_each, opened, value_of
 from drawbar.dispatch.capture import captured
 from drawbar.dispatch.port import Bytes, Failure, Job, JobInfo, Outcome, Status, ValueRef
 from drawbar.errors import DrawbarError, FormatError
@@ -49,6 +51,7 @@ class Attempt:
         self._submitted = time.time()
         self._started: float | None = None
         self._stopping = ""
+        self._called: tuple[float, float] | None = None
         self._thread = threading.Thread(target=self._run, name=f"drawbar job {job.name}", daemon=True)
         self._timer: threading.Timer | None = None
 
@@ -113,9 +116,11 @@ class Attempt:
         if self._timer is not None:
             self._timer.cancel()
         host = socket.gethostname()
+        called, ended = self._called or (begun, time.perf_counter())
         costs = Costs(
             queue=self._started - self._submitted,
-            compute=time.perf_counter() - begun,
+            setup=called - begun,
+            compute=ended - called,
             peak_memory=_peak_memory(),
             host=host,
         )
@@ -133,18 +138,46 @@ class Attempt:
 
     def _made(self) -> dict[str, Any]:
         """The value as it would travel, so that what works here works on a host."""
-        args, kwargs = arguments_of(self.job)
+        job = self.job
+        args, kwargs = arguments_of(job)
+        refused = blocked(input_outcomes(job.function, kwargs)) if job.examine is not None else []
+        if refused:
+            failed = Failure(type="CheckError", module="drawbar.errors", message=_REFUSED, checks=tuple(refused))
+            return {"state": "failed", "cause": "check", "error": failed}
         with captured(self):
-            result = call(self.job.function, args, kwargs)
+            result, found = self._examined(self._result(args, kwargs))
         try:
-            value, parts = value_of(result, self.job, self._config.trust)
+            value, parts = value_of(result, job, self._config.trust)
         except (encoding.EncodingError, FormatError) as error:
             said = (("expected", error.expected), ("found", error.found), ("do", error.todo))
             notes = tuple(f"{label}: {text}" for label, text in said if text)
             failure = Failure(type=type(error).__name__, module=type(error).__module__, message=error.what, notes=notes)
             return {"state": "failed", "cause": "unpicklable_value", "error": failure}
         self._keep(value, parts)
-        return {"state": "succeeded", "cause": "value", "value": value}
+        return {"state": "succeeded", "cause": "value", "value": replace(value, **found)}
+
+    def _result(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        called = time.perf_counter()
+        try:
+            if self.job.each:
+                return call_each(self.job, args, kwargs, self._config.trust)
+            return call(self.job.function, args, kwargs)
+        finally:
+            self._called = called, time.perf_counter()
+
+    def _examined(self, result: Any) -> tuple[Any, dict[str, Any]]:
+        """The value as its contract leaves it, and what was found: `checks` and `profile`, empty for a plain job."""
+        job = self.job
+        if job.examine is None:
+            return result, {}
+        stored = job.examine.last
+
+        def last() -> Any:
+            return None if stored is None else opened(stored)
+
+        partition = job.partition[1] if job.partition is not None else None
+        value, found = examined(result, job.examine, job.function, partition, last)
+        return value, {"checks": tuple(found["checks"]), "profile": found["profile"]}
 
     def _fault(self, error: BaseException) -> dict[str, Any]:
         if isinstance(error, _Stopped):
@@ -164,6 +197,7 @@ class Attempt:
         return {"state": "failed", "cause": cause, "error": failure}
 
 
+_REFUSED = "an input is not as its schema says"
 _CAUSES = {"cancelled": "cancel", "timed_out": "timeout"}
 
 

@@ -2,10 +2,12 @@
 
 import os
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
 from drawbar.agent import facts, frames, shim
+from drawbar.agent.partition import Partition
 
 PYTHONS = {
     version: os.path.expanduser(f"~/.pyenv/versions/{version}/bin/python")
@@ -87,6 +89,64 @@ def test_another_interpreter_than_the_agents(agents):
     assert (peer.value(outcome), outcome["python"]) == ("3.12.1", "3.12.1")
     outcome, _, _ = peer.run(None, "TOKEN", named={"module": "os", "qualname": "getenv"}, **options)
     assert peer.value(outcome) == "hunter22"
+
+
+PARTITIONED = """
+    from __future__ import annotations
+    from typing import Optional
+    import drawbar
+    from drawbar import CheckResult, Contract, Daily, Partition, Partitioned, Static, asset, check, expand
+
+    @asset(partitions=Daily("2026-01-01"), contract=Contract({"a": "int64"}), checks=[lambda value: True])
+    def pages(partition: Partition) -> list:
+        assert type(partition) is Partition is drawbar.Partition, type(partition)
+        return [partition.key, partition.start.isoformat(), partition]
+
+    @check(pages, min=3)
+    def enough(pages):
+        return len(pages)
+
+    @check("pages")
+    def of_its_day(pages, last, *, partition: Partition):
+        return CheckResult(pages[0] == partition.key and last == [1], found=str(partition), column="day")
+
+    @expand(model=["small", "large"])
+    def sums(many: Partitioned[list], model: Optional[str] = None) -> list:
+        assert isinstance(many, Partitioned)
+        return [[label, sum(value)] for label, value in many.items()]
+"""
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_partitions_and_checks_are_real_where_drawbar_is_not(version, agents):
+    """User code that names Partition, CheckResult or Partitioned would meet stand-ins on a host without drawbar."""
+    python = PYTHONS[version]
+    if not os.path.exists(python):
+        pytest.skip(f"no Python {version} on this machine")
+    peer = agents(python=python)
+    code = [peer.code(assets=PARTITIONED)]
+    day = Partition("2026-11-20", datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 11, 21, tzinfo=UTC))
+    checks = [
+        {"name": "enough", "min": 4, "function": {"module": "assets", "qualname": "enough"}},
+        {"name": "day", "last": True, "partition": True, "function": {"module": "assets", "qualname": "of_its_day"}},
+    ]
+    last = {"blob": peer.put(b"[1]"), "format": "json", "type": "list", "ext": ".json"}
+    outcome, _, err = peer.run(
+        None,
+        named={"module": "assets", "qualname": "pages"},
+        code=code,
+        partition={"name": "partition", **day.to_json()},
+        examine={"contract": None, "checks": checks, "profile": True, "last": last},
+    )
+    assert outcome["state"] == "succeeded", (outcome, err)
+    assert peer.value(outcome) == ["2026-11-20", "2026-11-20T00:00:00+00:00", day]
+    found = [(one["name"], one["passed"], one["found"], one["column"]) for one in outcome["value"]["checks"]]
+    assert found == [("enough", False, "3", ""), ("day", True, "2026-11-20", "day")]
+    assert outcome["value"]["profile"] == {"rows": 3, "columns": {}}
+    many = [{"label": label, **last} for label in ("a", "b")]
+    arguments = [{"name": "many", "many": many, "lazy": True}]
+    outcome, _, _ = peer.run(None, named={"module": "assets", "qualname": "sums"}, code=code, arguments=arguments)
+    assert peer.value(outcome) == [["a", 1], ["b", 1]], outcome
 
 
 @pytest.fixture

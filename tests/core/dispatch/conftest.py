@@ -1,15 +1,22 @@
-"""A real sshd for whoever asks for one; where none is installed those tests are skipped, and say so."""
+"""Every kind of target, and a real sshd; where none is installed those tests are skipped, and say so."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from drawbar.testing.sshd import Sshd
+
+sys.path.insert(0, str(Path(__file__).parent))  # the tests are not a package
+
+from places import agent_place, jobs, place, places
+
+__all__ = ["agent_place", "jobs", "place", "places"]
 
 
 @pytest.fixture(scope="session")

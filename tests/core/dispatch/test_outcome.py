@@ -31,6 +31,36 @@ WIRE = {
 }
 
 
+def test_what_was_found_comes_with_the_value():
+    """Check outcomes and the profile of a value that was made on a host would be lost on the way."""
+    check = {
+        "name": "enough",
+        "passed": False,
+        "blocking": True,
+        "expected": "2",
+        "found": "1",
+        "details": {},
+        "column": "",
+    }
+    value = {**WIRE["value"], "checks": [check], "profile": {"rows": 1, "columns": {}}}
+    outcome = Outcome.from_wire({**WIRE, "value": value})
+    assert outcome.ok
+    assert outcome.value.checks == (check,)
+    assert outcome.value.profile == {"rows": 1, "columns": {}}
+    assert hash(outcome.value) == hash(Outcome.from_wire(WIRE).value)
+
+
+def test_refused_input_is_a_check_error():
+    """An input that its parameter's schema refuses would look like a fault of the function."""
+    check = {"name": "schema of urls", "passed": False, "expected": "a column url", "found": "none", "column": "url"}
+    error = {"type": "CheckError", "module": "drawbar.errors", "message": "m", "traceback": "", "checks": [check]}
+    told = {**WIRE, "state": "failed", "cause": "check", "value": None, "error": error}
+    caught = Outcome.from_wire(told, name="site/train").exception()
+    assert isinstance(caught, errors.CheckError)
+    assert caught.what == "site/train was not called: urls is not as annotated."
+    assert (caught.expected, caught.found, caught.checks) == ("a column url", "none", (check,))
+
+
 def test_from_wire():
     """Everything that a host tells of an end is there."""
     outcome = Outcome.from_wire(WIRE, name="site/train")

@@ -2,15 +2,20 @@
 
 import json
 import sys
+import threading
 
 import pytest
 
 from drawbar import Env, errors
+from drawbar.agent.partition import Partition
+from drawbar.checks import Check
 from drawbar.config import TargetConfig
 from drawbar.dispatch import envs
-from drawbar.dispatch.port import Facts, Interpreter, Job, Stored
+from drawbar.dispatch.port import Examination, Facts, Interpreter, Job, Many, Stored
 from drawbar.dispatch.preflight import Needs, choose_python, refuse_gpus
 from drawbar.dispatch.prepare import is_literal, prepare
+
+LOADS = {"module": "json", "qualname": "loads"}
 
 
 def work(left, right=1):
@@ -43,6 +48,9 @@ def test_spec_of_an_asset():
         "call": None,
         "literals": {"depth": 3},
         "secret_literals": {},
+        "partition": None,
+        "examine": None,
+        "each": "",
         "code": [],
         "result": {"format": "json", "trust": "data", "payload": False},
         "timeout": 5,
@@ -55,6 +63,60 @@ def test_spec_of_an_asset():
     assert [(blob.digest, blob.bytes) for blob in prepared.blobs] == [("d" * 64, 7)]
     assert prepared.secrets == b""
     assert prepared.by_value == ()
+
+
+def test_spec_of_an_examination():
+    """Checks, the last value, the partition and every value of a mapping go as the wire's document says."""
+    last = Stored("e" * 64, "json", "list", ".json", 3, lambda: b"[1]")
+    many = Many({"a": last, "b": Stored("f" * 64, "text", "str", ".txt", 1, lambda: b"x")}, lazy=True)
+    checks = (Check(json.loads, name="json", min=1), Check(lambda value, last: True, name="later", blocking=False))
+    examination = Examination(checks=checks, contract={"mode": "freeze"}, profile=True, last=last)
+    day = Partition("2026-11-20")
+    prepared = prepare(
+        job_of(examine=examination, partition=("day", day), arguments={"parts": many}), TargetConfig(trust="data")
+    )
+    later = prepared.blobs[0].digest
+    options = {"max": None, "description": "", "partition": False}
+    assert prepared.spec["examine"] == {
+        "contract": {"mode": "freeze"},
+        "profile": True,
+        "checks": [
+            {"name": "json", "blocking": True, "min": 1, "last": False, "function": LOADS, **options},
+            {"name": "later", "blocking": False, "min": None, "last": True, "function": {"blob": later}, **options},
+        ],
+        "last": {"blob": "e" * 64, "format": "json", "type": "list", "ext": ".json"},
+    }
+    assert prepared.spec["partition"] == {"name": "day", **day.to_json()}
+    assert prepared.spec["arguments"] == [
+        {
+            "name": "parts",
+            "many": [
+                {"label": "a", "blob": "e" * 64, "format": "json", "type": "list", "ext": ".json"},
+                {"label": "b", "blob": "f" * 64, "format": "text", "type": "str", "ext": ".txt"},
+            ],
+            "lazy": True,
+        }
+    ]
+    assert [blob.digest for blob in prepared.blobs[1:]] == ["e" * 64, "f" * 64, "e" * 64]
+    assert len(prepared.by_value) == 1
+    assert "<lambda>" in prepared.by_value[0]
+
+
+def test_last_value_goes_only_if_a_check_wants_it():
+    """A last value of gigabytes would be sent for a check that does not look at it."""
+    last = Stored("e" * 64, "json", "list", ".json", 3, lambda: b"[1]")
+    prepared = prepare(job_of(examine=Examination(checks=(Check(json.loads),), last=last)), TargetConfig())
+    assert prepared.spec["examine"]["last"] is None
+    assert prepared.blobs == ()
+
+
+def test_check_that_cannot_travel():
+    """A check that holds a lock is refused by its name, before anything is sent."""
+    lock = threading.Lock()
+    check = Check(lambda value: lock.locked(), name="locked")
+    with pytest.raises(errors.FormatError) as caught:
+        prepare(job_of(examine=Examination(checks=(check,))), TargetConfig())
+    assert caught.value.what == "The check locked of site/work cannot be pickled."
 
 
 def test_spec_of_a_direct_call():
