@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from drawbar.agent.encoding.items import Item, Items
 from drawbar.cli import output
 from drawbar.formats import default
 from drawbar.plugins import formats
@@ -137,6 +138,21 @@ def _folder(content: bytearray, _record: Record, rows: int) -> str:
         return _lines([f"{output.size(one.size):>9}  {one.name}" for one in archive.getmembers()], max(rows, 20))
 
 
+def _items(content: bytearray, _record: Record, rows: int) -> str:
+    """What the items are; of plain ones also what they hold."""
+    items = Items(content)
+    names = items.keys or range(len(items))
+    lines = [_item(name, items.item(at)) for at, name in zip(range(max(rows, 1)), names, strict=False)]
+    more = [f"… {len(items) - len(lines)} more items"] if len(items) > len(lines) else []
+    return "\n".join([*lines, *more])
+
+
+def _item(name: object, item: Item) -> str:
+    kind = f"{item.type} ({item.format}, {output.size(len(item.data)) or 'empty'})"
+    text = bytes(item.data[:200]).decode("utf-8", "replace") if item.format in ("json", "text") else kind
+    return output.one_line(f"{name}: {text}")
+
+
 _READERS: dict[str, Callable[[bytearray, Record, int], Any]] = {
     "parquet": _table,
     "text": _text,
@@ -147,4 +163,5 @@ _READERS: dict[str, Callable[[bytearray, Record, int], Any]] = {
     "bytes": _bytes,
     "file": _file,
     "folder": _folder,
+    "items": _items,
 }
