@@ -1,8 +1,8 @@
 """`make bench`: every figure of the budget beside its peer, measured in turn in one run, as a table.
 
-A figure is a function of `figures.py` (this machine) or `hosts.py` (a loopback sshd) that runs in a process of its own
-and prints seconds. Ours and the peer's run one after the other, round by round, so that a noisy machine disturbs both;
-what counts is the median of the rounds' ratios.
+A figure is a function of `figures.py` and `fanouts.py` (this machine) or `hosts.py` (a loopback sshd) that runs in a
+process of its own and prints seconds. Ours and the peer's run one after the other, round by round, so that a noisy
+machine disturbs both; what counts is the median of the rounds' ratios.
 
     python tests/benchmarks/bench.py [--rounds N] [--json] [NAME ...]
 """
@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+# What three decimals do not show.
+SMALL = 0.0005
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,12 @@ FIGURES = (
     Figure("graph of 100 000 over 10 000, each", "figures:graph 100000", "figures:graph 10000", 1.5),
     Figure("make 1 000 small assets, each", "figures:made 1000", "figures:made_hamilton 1000", 0.3),
     Figure("find 1 000 small assets reusable, each", "figures:reused 1000", "figures:reused_hamilton 1000", 0.3),
+    Figure("plan 10 assets x 10 000 partitions, reusable, each", "figures:planned 10000", "", 30e-6),
+    # Hamilton's time an item grows with their number: the smaller list is to its favour.
+    Figure(
+        "fan out over 10 000 items / Hamilton over 1 000", "fanouts:fanned 10000", "fanouts:fanned_hamilton 1000", 0.1
+    ),
+    Figure("fan out over 10 001, of which 1 is new, each", "fanouts:refanned 10000", "", 100e-6),
     Figure("first call to a fresh host / execnet", "hosts:first_call", "hosts:first_call_execnet", 1.0),
     Figure("first call to a fresh host / mitogen", "hosts:first_call", "hosts:first_call_mitogen", 1.0),
     Figure("warm frame there and back / execnet", "hosts:round_trip", "hosts:round_trip_execnet", 0.75),
@@ -114,8 +122,9 @@ def shown(found: dict[str, object]) -> str:
     unit = " x" if found["peer"] is not None else " s"
     spread = f"({found['lowest']:.2f}-{found['highest']:.2f})"
     verdict = "" if found["holds"] else "  over budget"
+    ratio = f"{found['ratio']:.3f}" if float(str(found["ratio"])) >= SMALL else f"{found['ratio']:.0e}"
     return (
-        f"{found['name']:<50} {sign} {found['budget']:<5}{unit}  {found['ratio']:>6.3f}{unit} {spread:<14}"
+        f"{found['name']:<50} {sign} {found['budget']:<5}{unit}  {ratio:>6}{unit} {spread:<14}"
         f"{amount(found['ours'], rate=rate):>11} {amount(found['peer'], rate=rate):>11}{verdict}"
     )
 

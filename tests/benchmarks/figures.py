@@ -6,16 +6,20 @@ and warm before the clock starts.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 CHAINS = 10
 
@@ -121,6 +125,70 @@ def reused(count: int) -> float:
         seconds = time.perf_counter() - begun
         assert result.counts == {"reused": count}
         return seconds / count
+
+
+def planned(count: int) -> float:
+    """Seconds a partition to plan ten assets with `count` partitions each, all reusable, in a process new to them.
+
+    The store is made once for all rounds, as a run leaves it, but without calling the functions: that would take
+    minutes.
+    """
+    import drawbar
+    from drawbar.planner import Planner
+    from drawbar.store import Store
+
+    _warm()
+    kept = os.environ.get("DRAWBAR_BENCH_FOLDER")
+    with nullcontext(kept) if kept else tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / f"planned-{count}"
+        place.mkdir(exist_ok=True)
+        lines = ["from drawbar import Static, asset", f"KEYS = Static([f'k{{i:06}}' for i in range({count})])"]
+        for i in range(10):
+            above = f"p{i - 1}: int" if i else ""
+            lines += ["@asset(partitions=KEYS)", f"def p{i}({above}) -> int:", f"    return {i}"]
+        (place / "bench_partitions.py").write_text("\n".join(lines))
+        sys.path.insert(0, str(place))
+        import bench_partitions
+
+        graph, store = drawbar.Graph.from_modules(bench_partitions, namespace="bench"), str(place / "store")
+        if not Path(store).exists():
+            _as_if_made(Planner.of(graph, partitions="all", store=Store(store)))
+        begun = time.perf_counter()
+        found = drawbar.plan(graph, partitions="all", store=store)
+        seconds = time.perf_counter() - begun
+        assert found.counts == {"reuse": 10 * count}
+        return seconds / count / 10
+
+
+def _as_if_made(planner: Any) -> None:
+    """Put a value of every unit into the store."""
+    from drawbar.records import Record
+
+    digests: dict[str, str] = {}
+    for unit in planner.units.values():
+        content, inputs = unit.id.encode(), planner.inputs(unit, digests.__getitem__)
+        digest = digests[unit.id] = hashlib.sha256(content).hexdigest()
+        record = Record(
+            key=unit.key,
+            version=planner.version(unit, inputs),
+            data_version=digest,
+            value=f"values/{digest}.json",
+            format="json",
+            ext=".json",
+            type="int",
+            bytes=len(content),
+            rows=None,
+            columns=(),
+            parts=planner.parts(unit, inputs),
+            run_id=str(uuid.uuid4()),
+            at=datetime.now(UTC),
+            by="bench",
+            host="bench",
+            target="here",
+            seconds=0.001,
+        )
+        planner.store.put(record, [content])
+    planner.store.index.flush()
 
 
 def _hamilton(module: ModuleType, store: Path, count: int) -> float:

@@ -26,6 +26,7 @@ EXTENSIONS: Dict[str, str] = {
     "bytes": ".bin",
     "file": "",
     "folder": ".tar",
+    "items": ".items",
     "pickle": ".pkl",
 }
 """Each format's name, and what its files' names end with (a file keeps its own)."""
@@ -70,18 +71,20 @@ def _choose(value: Any, trust: str) -> Encoded:
     else:
         for name in _fitting(value):
             try:
-                return _encode_as(value, name, trust)
+                return _encode_as(value, name, "data" if name == "items" else trust)
             except EncodingError as error:
                 if name in ("parquet", "file"):
                     raise
-                refused = error
+                refused = refused if name == "items" and refused is not None else error
     return _encode_as(value, "pickle", trust, refused)
 
 
 def _fitting(value: Any) -> List[str]:
     """The formats to try for `value`, told by its type alone."""
-    from . import arrays, files, tables, tensors
+    from . import arrays, files, items, tables, tensors
 
+    if items.holds(value):
+        return [*(["safetensors", "npz"] if tensors.holds(value) else ["json"]), "items"]
     if type(value) is dict and not tensors.holds(value):
         return ["json"]
     if tables.holds(value):
@@ -117,10 +120,10 @@ def _encode_as(value: Any, name: str, trust: str, refused: Optional[EncodingErro
         from . import tensors
 
         return tensors.encode(value)
-    if name in ("file", "folder"):
-        from . import files
+    if name in ("file", "folder", "items"):
+        from . import files, items
 
-        return files.encode(value)
+        return items.encode(value, trust) if name == "items" else files.encode(value)
     if name in ("json", "text", "bytes"):
         return {"json": plain.encode_json, "text": plain.encode_text, "bytes": plain.encode_bytes}[name](value)
     raise _unknown(name)
@@ -167,6 +170,10 @@ def decode(  # noqa: PLR0917 - the fields of a record, in its order
         from . import files
 
         value = files.decode_file(data, ext, folder) if format == "file" else files.decode_folder(data, folder)
+    elif format == "items":
+        from . import items
+
+        value = items.decode(data, type, folder, trust)
     else:
         raise _unknown(format)
     return value
