@@ -16,49 +16,108 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "All": "partitions",
     "Asset": "asset",
     "AssetKey": "keys",
+    "Check": "checks",
+    "CheckResult": "checks",
+    "Column": "contracts",
     "Config": "config",
+    "Contract": "contracts",
+    "Cron": "partitions",
+    "Daily": "partitions",
     "DrawbarError": "errors",
+    "Dynamic": "partitions",
     "Env": "asset",
     "Graph": "graph",
+    "Hourly": "partitions",
+    "Last": "partitions",
+    "Monthly": "partitions",
+    "Multi": "partitions",
     "Options": "asset",
+    "Overlap": "partitions",
+    "Partition": "partitions",
+    "Partitioned": "agent.lazily",
     "Plan": "plan",
     "RunResult": "run",
+    "Same": "partitions",
     "Source": "asset",
+    "Static": "partitions",
     "Store": "store",
     "Target": "dispatch.target",
+    "Weekly": "partitions",
     "asset": "asset",
+    "check": "checks",
+    "expand": "expansion",
     "plan": "plan",
     "run": "run",
     "target": "dispatch.target",
 }
 __all__ = [
+    "All",
     "Asset",
     "AssetKey",
+    "Check",
+    "CheckResult",
+    "Column",
     "Config",
+    "Contract",
+    "Cron",
+    "Daily",
     "DrawbarError",
+    "Dynamic",
     "Env",
     "Graph",
+    "Hourly",
+    "Last",
+    "Monthly",
+    "Multi",
     "Options",
+    "Overlap",
+    "Partition",
+    "Partitioned",
     "Plan",
     "RunResult",
+    "Same",
     "Source",
+    "Static",
     "Store",
     "Target",
+    "Weekly",
     "asset",
+    "check",
+    "expand",
     "plan",
     "run",
     "target",
 ]
 
 if TYPE_CHECKING:
+    from drawbar.agent.lazily import Partitioned
     from drawbar.asset import Asset, Env, Options, Source, asset
+    from drawbar.checks import Check, CheckResult, check
     from drawbar.config import Config
+    from drawbar.contracts import Column, Contract
     from drawbar.dispatch.target import Target, target
     from drawbar.errors import DrawbarError
+    from drawbar.expansion import expand
     from drawbar.graph import Graph
     from drawbar.keys import AssetKey
+    from drawbar.partitions import (
+        All,
+        Cron,
+        Daily,
+        Dynamic,
+        Hourly,
+        Last,
+        Monthly,
+        Multi,
+        Overlap,
+        Partition,
+        Same,
+        Static,
+        Weekly,
+    )
     from drawbar.plan import Plan, plan
     from drawbar.run import RunResult, run
     from drawbar.store import Store

@@ -10,11 +10,19 @@ import inspect
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+from urllib.parse import quote
 
+from drawbar.contracts import Contract
 from drawbar.errors import OptionError, did_you_mean
+from drawbar.partitions import Dynamic, Partition, Partitions
+
+if TYPE_CHECKING:
+    from drawbar.checks import Check
 
 F = TypeVar("F", bound=Callable[..., Any])
+# What of a partition's key stands in a path as it is.
+_SAFE = " -_.~+:@,=|"
 
 OPTIONS_ATTRIBUTE = "__drawbar__"
 
@@ -70,6 +78,12 @@ class Options:
     `target` names where it runs; `persist=False` keeps the value in memory only; `path` publishes a copy; `version`
     replaces the digest of the code; `inputs` names the asset behind a parameter; `retries` is how many times more it is
     tried, `retry_delay` the seconds before the first, doubled each time; `timeout` bounds the running, in seconds.
+
+    `partitions` says which parts it has, and `mappings`, by parameter, from which parts of an input one of them is
+    made; `adds` puts the texts of its value into a dynamic set. `checks` are functions of the value, `contract` its
+    columns, and `expects`, by parameter, the columns required of an input. With `over` the function is called for each
+    item of that input, on a target in jobs of `batch` items. `outputs` are the names, with options of their own, of the
+    assets that one call makes.
     """
 
     name: str | None = None
@@ -89,6 +103,15 @@ class Options:
     owners: tuple[str, ...] = ()
     description: str | None = None
     ignore: bool = False
+    partitions: Partitions | None = None
+    mappings: Mapping[str, Any] = field(default_factory=dict)
+    adds: Dynamic | None = None
+    checks: tuple[Any, ...] = ()
+    contract: Contract | str | None = None
+    expects: Mapping[str, Contract] = field(default_factory=dict)
+    over: str | None = None
+    batch: int | None = None
+    outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 OPTION_NAMES = tuple(f.name for f in fields(Options))
@@ -110,6 +133,15 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "owners": (tuple, list),
     "description": (str,),
     "ignore": (bool,),
+    "partitions": (Partitions,),
+    "mappings": (Mapping,),
+    "adds": (Dynamic,),
+    "checks": (tuple, list),
+    "contract": (Contract, str),
+    "expects": (Mapping,),
+    "over": (str,),
+    "batch": (int,),
+    "outputs": (tuple, list, Mapping),
 }
 _COUNTS = ("gpus", "retries", "retry_delay", "timeout")
 _LISTS = ("tags", "owners")
@@ -118,8 +150,8 @@ _LISTS = ("tags", "owners")
 def _texts_in(name: str, value: Any) -> tuple[Any, ...]:
     """What in an option's value must be text, besides the value itself."""
     if isinstance(value, Mapping):
-        return (*value.keys(), *value.values())
-    return tuple(value or ()) if name in _LISTS else ()
+        return (*value.keys(), *value.values()) if name == "inputs" else tuple(value.keys())
+    return tuple(value or ()) if name in _LISTS or name == "outputs" else ()
 
 
 def check_options(given: Mapping[str, Any], *, where: str = "") -> dict[str, Any]:
@@ -153,6 +185,18 @@ def check_options(given: Mapping[str, Any], *, where: str = "") -> dict[str, Any
                     where=where,
                 )
         checked[name] = tuple(value) if isinstance(value, list) else value
+    if checked.get("batch") == 0:
+        raise OptionError("option 'batch' cannot be 0.", expected="1 or more", found="0", where=where)
+    if isinstance(checked.get("outputs"), tuple):
+        checked["outputs"] = {key: {} for key in checked["outputs"]}
+    for name, inner in checked.get("outputs", {}).items():
+        if not isinstance(inner, Mapping):
+            raise OptionError(
+                f"the output {name!r} has the wrong type.",
+                expected="its options, as a mapping",
+                found=f"{inner!r} ({type(inner).__name__})",
+                where=where,
+            )
     return checked
 
 
@@ -197,6 +241,9 @@ class Source:
     annotated so, else what its format reads. With `by="stat"` a local file's DataVersion comes from size and time of
     change, with `by="content"` (default) from its bytes; a remote object's always from its etag, checksum or stat.
 
+    With `partitions` the path holds `{partition}`, or `{start:%Y/%m/%d}` and `{end:…}` of its window, or the name of a
+    dimension in braces, and each partition is an input of its own.
+
     >>> Source("data/urls.csv").path
     'data/urls.csv'
     """
@@ -204,6 +251,31 @@ class Source:
     path: str
     format: str | None = None
     by: str = "content"
+    partitions: Partitions | None = None
+
+    def at(self, partition: Partition | None) -> Source:
+        """The file, folder or object of one partition."""
+        return self if partition is None else replace(self, path=filled(self.path, partition))
+
+
+def filled(text: str, partition: Partition) -> str:
+    """A path with the names in braces replaced by what they are for `partition`; OptionError for a name it lacks.
+
+    >>> from drawbar.partitions import Daily
+    >>> filled("in/{start:%Y/%m}/{partition}.csv", Daily("2026-01-01").partition("2026-03-09"))
+    'in/2026/03/2026-03-09.csv'
+    """
+    window = {} if partition.start is None else {"start": partition.start, "end": partition.end}
+    known: dict[str, Any] = {"partition": partition.key, **window, **partition.keys}
+    try:
+        safe = {name: quote(value, safe=_SAFE) if isinstance(value, str) else value for name, value in known.items()}
+        return text.format_map(safe)
+    except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
+        raise OptionError(
+            f"The path {text!r} cannot be filled in for partition {partition.key}.",
+            expected="in braces only " + ", ".join(known),
+            found=f"{type(error).__name__}: {error}",
+        ) from None
 
 
 class _Missing:
@@ -225,11 +297,20 @@ class Param:
     default: Any = MISSING
 
 
+def is_partition(annotation: Any) -> bool:
+    """Whether a parameter is annotated as the partition; annotations are as written, so text counts as well."""
+    if isinstance(annotation, str):
+        return annotation.rpartition(".")[2] == "Partition"
+    return annotation is Partition
+
+
 @dataclass(frozen=True, slots=True)
 class Asset:
     """One asset of a graph: the function or `Source`, its name there, its parameters and its options.
 
-    `returns` is the annotation as written (MISSING without one); `file` and `line` are where it was defined.
+    `returns` is the annotation as written (MISSING without one); `file` and `line` are where it was defined. `bound`
+    are parameters whose values an expansion has fixed, `family` and `variant` its function's name and the variant's;
+    `checks` are those of `options` and those that `@check` put on it.
     """
 
     name: str
@@ -241,6 +322,23 @@ class Asset:
     file: str
     line: int
     source: Source | None = None
+    bound: Mapping[str, Any] = field(default_factory=dict)
+    family: str = ""
+    variant: str = ""
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def partitions(self) -> Partitions | None:
+        """Which partitions it has; None for one that is made whole."""
+        return self.source.partitions if self.source is not None else self.options.partitions
+
+    @property
+    def takes_partition(self) -> str | None:
+        """The parameter that receives the partition: the one of that name, or the one annotated so."""
+        for param in self.params:
+            if param.name == "partition" or is_partition(param.annotation):
+                return param.name
+        return None
 
     @property
     def where(self) -> str:

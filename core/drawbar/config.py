@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from drawbar.asset import Env, check_options
-from drawbar.errors import ConfigError, OptionError, did_you_mean
+from drawbar.errors import ConfigError, OptionError, PartitionError, did_you_mean
 from drawbar.keys import check_namespace
+from drawbar.partitions import from_config
 
 FILES = ("drawbar.toml", "pyproject.toml")
 _EMPTY: Mapping[str, Any] = types.MappingProxyType({})
@@ -69,6 +70,7 @@ class Config:
     trust: str = "pickle"
     packages: str = "declared"
     max_workers: int = 8
+    profile: bool = True
 
     @classmethod
     def load(cls, start: str | Path | None = None, **overrides: Any) -> Config:
@@ -218,7 +220,7 @@ def _value(kind: type, key: str, value: Any, where: str, path: str) -> Any:
     wanted: tuple[type, ...] = {"port": (int,), "connect_timeout": (int, float), "grace": (int, float)}.get(
         key, (type(default.default),) if isinstance(default.default, int) else (str,)
     )
-    if not isinstance(value, wanted) or isinstance(value, bool):
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted != (bool,)):
         raise ConfigError(
             f"{path} has the wrong type.",
             expected=" or ".join(one.__name__ for one in wanted),
@@ -277,6 +279,8 @@ def _asset_options(table: Any, where: str, path: str) -> dict[str, Any]:
     options = dict(_table(table, where, path))
     env = options.get("env")
     try:
+        if isinstance(options.get("partitions"), Mapping):
+            options["partitions"] = from_config(options["partitions"])
         if isinstance(env, list):
             options["env"] = Env(*env)
         elif isinstance(env, Mapping):
@@ -284,7 +288,7 @@ def _asset_options(table: Any, where: str, path: str) -> dict[str, Any]:
         elif "env" in options:
             raise ConfigError(f"{path}.env cannot be read.", expected=_ENV, found=_told(env), where=where)
         return check_options(options, where=where)
-    except OptionError as error:
+    except (OptionError, PartitionError) as error:
         raise ConfigError(
             f"{path}: {error.what}", expected=error.expected, found=error.found, todo=error.todo, where=where
         ) from None

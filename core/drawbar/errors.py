@@ -7,11 +7,14 @@ DrawbarError
 │   ├── UnknownAssetError      no asset of that name
 │   ├── KeyFormatError         a name that cannot be an AssetKey
 │   ├── TypeMismatchError      what one asset makes does not fit where another takes it
-│   └── OptionError            an option of `@asset` that does not exist or does not fit
+│   ├── OptionError            an option of `@asset` that does not exist or does not fit
+│   ├── PartitionError         a partition that does not exist, or dimensions that do not meet
+│   └── ContractError          a contract that cannot be read, or that its upstream cannot keep
 ├── ParameterError           a run parameter is missing, unknown or of the wrong type
 ├── ConfigError              a configuration file or key is wrong
 ├── SourceError              an external input is missing or cannot be read
 ├── FingerprintError         code or a value cannot be digested
+├── CheckError               a value failed a blocking check
 ├── FormatError              a value the format cannot hold, or bytes it cannot read
 ├── StoreError               the store cannot be used
 │   ├── StoreUnreachableError  it is not there, or does not answer
@@ -112,6 +115,14 @@ class OptionError(DefinitionError):
     """An option of `@asset` that does not exist or does not fit."""
 
 
+class PartitionError(DefinitionError):
+    """A partition that does not exist or is of another kind, or dimensions that do not meet."""
+
+
+class ContractError(DefinitionError):
+    """A contract that cannot be read, or that what comes from upstream cannot keep."""
+
+
 class ParameterError(DrawbarError):
     """A run parameter is missing, unknown or of the wrong type."""
 
@@ -126,6 +137,12 @@ class SourceError(DrawbarError):
 
 class FingerprintError(DrawbarError):
     """Code or a value cannot be digested."""
+
+
+class CheckError(DrawbarError):
+    """A value failed a blocking check: it is kept for inspection, and is no one's input; `checks` are all outcomes."""
+
+    checks: tuple[Any, ...] = ()
 
 
 class FormatError(DrawbarError):

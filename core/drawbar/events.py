@@ -29,7 +29,12 @@ class Parent:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A value that exists: where it lies, what it is, and which run made it."""
+    """A value that exists: where it lies, what it is, and which run made it.
+
+    `pattern` is the path of its published copy, or of a source, as it is written: with a partition's fields in braces.
+    `checks` are the outcomes of its checks (dicts of name, passed, blocking, expected, found, details, column), and
+    `profile` its rows and columns in figures, where one was taken.
+    """
 
     key: AssetKey
     data_version: str
@@ -44,6 +49,9 @@ class Made:
     run_id: str = ""
     at: datetime | None = None
     source: bool = False
+    pattern: str = ""
+    checks: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
+    profile: Mapping[str, Any] | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +129,15 @@ class AssetWaiting(AssetEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AssetProgress(AssetEvent):
+    """How far a fan-out is: items done and failed so far, of `total` where that is known."""
+
+    done: int
+    failed: int = 0
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AssetLog(AssetEvent):
     """What it wrote to `stream` (stdout or stderr), as bytes, in order, each byte once."""
 
@@ -158,13 +175,17 @@ class AssetMade(AssetEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssetFailed(AssetEvent):
-    """It ended otherwise than with a value; a retry, if `will_retry`, is a run of its own."""
+    """It ended otherwise than with a value; a retry, if `will_retry`, is a run of its own.
+
+    `made` is a value that failed a blocking check: it is kept for inspection only.
+    """
 
     error: BaseException
     traceback: str
     seconds: float
     will_retry: bool = False
     inputs: tuple[Made, ...] = ()
+    made: Made | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +213,7 @@ Event: TypeAlias = (
     | RunEnded
     | AssetStarted
     | AssetWaiting
+    | AssetProgress
     | AssetLog
     | AssetReused
     | AssetMade

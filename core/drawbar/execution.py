@@ -5,25 +5,31 @@ A Work comes here from `making`; encoded bytes go back, to be put into the store
 
 from __future__ import annotations
 
-import inspect
 import socket
 import time
-import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from drawbar import plugins
+from drawbar.agent.calling import finished
 from drawbar.asset import MISSING
-from drawbar.errors import CancelledError, LostError, StoreError, UnreachableError
+from drawbar.checks import Examination, blocked, examined, input_outcomes, refusal
+from drawbar.contracts import unmet
+from drawbar.errors import CancelledError, ContractError, FormatError, LostError, UnreachableError
 from drawbar.events import AssetCancelled, AssetFailed, AssetLog, AssetMade, AssetStarted, AssetWaiting, Costs, Made
 from drawbar.identity import asset_run_uuid, job_id
 from drawbar.leases import Holder
+from drawbar.records import Record
+from drawbar.redact import Redactor
+from drawbar.results import shown_traceback
 from drawbar.tools import Tools
-from drawbar.work import Work
+from drawbar.work import Many, Work
 
 if TYPE_CHECKING:
-    from drawbar.dispatch.port import Dispatcher, Handle
+    from drawbar.agent.encoding import Encoded
+    from drawbar.dispatch.port import Dispatcher, Handle, ValueRef
 
 PATIENCE = 20.0
 
@@ -60,6 +66,8 @@ class Execution:
     job: str = ""
     costs: Costs = field(default_factory=Costs)
     held: Any = MISSING
+    rejected: Made | None = None
+    found: dict[str, Any] = field(default_factory=lambda: {"checks": [], "profile": None})
 
     def here(self, *, keep: bool = True) -> Any:
         """Run the function in this process; the encoded value comes back, and the value itself is kept in `held`."""
@@ -69,13 +77,122 @@ class Execution:
         self._tell_started()
         notes = {param.name: param.annotation for param in work.asset.params}
         inputs = {name: self.tools.values.value(one, notes[name], fn) for name, one in work.inputs.items()}
+        inputs |= self._partition()
+        self._refuse_inputs(inputs)
         begun = time.perf_counter()
         value = finished(fn(**inputs, **work.params))
         self.costs = Costs(compute=time.perf_counter() - begun, host=socket.gethostname())
-        self.held = value
-        if not keep:
-            return None
-        return self.tools.values.formats.encode(value, work.asset.options.format, self.tools.planner.config.trust)
+        encoded: list[Any] = []
+
+        def kept(value: Any, outcomes: list[dict[str, Any]]) -> None:
+            encoded.append(self._encoded(value, outcomes))
+
+        self.held = self._examined(value, keep=kept if keep else None)
+        if keep and self.work.asset.checks:
+            self.held = MISSING  # a check may have changed it
+        return encoded[0] if keep else None
+
+    def _encoded(self, value: Any, outcomes: list[dict[str, Any]]) -> Any:
+        """The value in its format; pickled where that cannot hold what failed its contract, for a person to look at."""
+        encode, trust = self.tools.values.formats.encode, self.tools.planner.config.trust
+        try:
+            made = encode(value, self.work.asset.options.format, trust)
+        except FormatError:
+            if not blocked(outcomes):
+                raise
+            try:
+                made = encode(value, "pickle", trust)
+            except FormatError:
+                raise refusal(self.work.key.unit, outcomes, self.work.asset.where) from None
+        if self.work.asset.checks:
+            # Parts may share memory with the value, which checks see next.
+            return type(made)(made.format, made.ext, [bytes(made.join())], made.type, made.rows, made.columns)
+        return made
+
+    def over(self) -> Encoded:
+        """Call the function for each item of one input, here or on the work's target; the encoded list comes back."""
+        from drawbar.fanout import Fanout
+
+        self._end_before(adopted=False)
+        self._tell_started()
+        unit = self.work.unit
+        partition = None if unit.partition is None else (unit.asset.takes_partition or "", unit.partition)
+        fanout = Fanout(self.tools, self.work, run_id=self.run_id, tell=self._tell, partition=partition)
+        try:
+            encoded = fanout.run()
+        finally:
+            self.costs = fanout.costs
+        if self.work.asset.name in self.tools.planner.demands:
+            formats, trust = self.tools.values.formats, self.tools.planner.config.trust
+            self._examined(formats.decode(encoded.join(), encoded.format, encoded.type, encoded.ext, trust=trust))
+        return encoded
+
+    def _partition(self) -> dict[str, Any]:
+        """The partition, for a function that takes it."""
+        taker = self.work.asset.takes_partition
+        return {taker: self.work.unit.partition} if taker and self.work.unit.partition is not None else {}
+
+    def refuse_columns(self) -> None:
+        """Raise ContractError where an input lacks what `expects` asks for; records tell, no value is read."""
+        for param, wanted in self.work.asset.options.expects.items():
+            one = self.work.inputs[param]
+            for each in one.inputs.values() if isinstance(one, Many) else (one,):
+                faults = [] if each.made.source else unmet(each.made.columns, wanted, each.made.profile)
+                if faults:
+                    raise ContractError(
+                        f"{self.work.key.unit} expects of {each.made.key.unit} what that does not have.",
+                        expected=f"what {self.work.asset.where} expects",
+                        found="; ".join(faults),
+                        todo="mend what makes that input, or change `expects`",
+                        where=self.work.asset.where,
+                    )
+
+    def _refuse_inputs(self, inputs: Mapping[str, Any]) -> None:
+        """Raise CheckError where an input does not keep to the schema of its parameter."""
+        assert self.work.asset.fn is not None
+        failed = [one for one in input_outcomes(self.work.asset.fn, inputs) if not one["passed"]]
+        if failed:
+            raise refusal(self.work.key.unit, failed, self.work.asset.where)
+
+    def _examination(self, again: Record | None = None) -> Examination:
+        """What is demanded of the value (of `again`, if that is there already), and whether its profile is taken."""
+        planner, work = self.tools.planner, self.work
+        demands = planner.demands.get(work.asset.name)
+        checks = demands.checks if demands else ()
+        last = None
+        if any(check.wants_last for check in checks):
+            before = planner.store.latest(work.key)
+            if again is not None:
+                before = next((one for one in reversed(planner.store.records(work.key)) if one.at < again.at), None)
+            if before is not None:
+                last = self.tools.values.kept(before)
+        contract = demands.contract.to_dict() if demands and demands.contract else None
+        return Examination(
+            checks=checks, contract=contract, profile=planner.config.profile and work.asset.options.persist, last=last
+        )
+
+    def _examined(self, value: Any, again: Record | None = None, keep: Callable[..., None] | None = None) -> Any:
+        """The value, as its contract leaves it; what was found is kept in `found`."""
+        demanded, fn = self._examination(again), self.work.asset.fn
+        last = demanded.last
+
+        def before() -> Any:
+            return None if last is None else self.tools.values.opened(last, self.work.key)
+
+        value, found = examined(value, demanded, fn, self.work.unit.partition, before, keep)
+        self._take(found)
+        return value
+
+    def _take(self, found: Mapping[str, Any]) -> None:
+        """What was found, with no secret in what checks said."""
+        checks = [dict(one) for one in found["checks"]]
+        if checks:
+            checks = Redactor().knowing(self.work.params).plain(checks)
+        self.found = {"checks": checks, "profile": found["profile"]}
+
+    def examine_again(self, record: Record) -> None:
+        """Hold a value of the store to what is demanded now; a contract that would change it is in its Version."""
+        self._examined(self.tools.values.decoded(record), record)
 
     def there(self) -> Any:
         """Run the function as a job on the work's target; the encoded value comes back, checked."""
@@ -95,6 +212,10 @@ class Execution:
                 function=fn,
                 run_id=self.run_id,
                 arguments={**inputs, **work.params},
+                examine=self._examination(),
+                partition=None
+                if work.unit.partition is None
+                else (work.asset.takes_partition or "", work.unit.partition),
                 format=options.format,
                 timeout=options.timeout,
                 env=options.env,
@@ -153,9 +274,19 @@ class Execution:
         begun = time.monotonic()
         content = dispatcher.fetch(value)
         self.costs = replace(self.costs, transfer=self.costs.transfer + time.monotonic() - begun)
+        self._take({"checks": value.checks, "profile": value.profile})
+        if handle.how != "started" and self.work.asset.name in self.tools.planner.demands:
+            # Whoever submitted it may have had other checks: the job is adopted, what they said of it is not.
+            self._examined(self._opened(value, bytes(content)))
         return Fetched(
             [content], value.format, value.ext, value.type, value.bytes, value.rows, value.columns, value.digest
         )
+
+    def _opened(self, value: ValueRef, content: bytes) -> Any:
+        values = self.tools.values
+        folder = values.folder(self.work.key) if value.format in ("file", "folder") else None
+        trust = self.tools.planner.config.trust
+        return values.formats.decode(content, value.format, value.type, value.ext, folder, trust)
 
     def _run_id_before(self) -> str:
         return asset_run_uuid(self.before.walk, self.work.key, self.before.attempt) if self.before else ""
@@ -244,34 +375,7 @@ class Execution:
             error=error,
             traceback=shown_traceback(error),
             seconds=seconds,
-            will_retry=self.attempt <= self.work.asset.options.retries,
+            will_retry=self.attempt <= self.work.asset.options.retries and not self.work.asset.options.over,
             inputs=self.work.inputs_made,
+            made=self.rejected,
         )
-
-
-def finished(value: Any) -> Any:
-    """What an asset's function leaves: a coroutine's result, and the list of a generator's rows."""
-    if inspect.iscoroutine(value):
-        import asyncio
-
-        return asyncio.run(value)
-    if inspect.isgenerator(value):
-        return list(value)
-    if inspect.isasyncgen(value):
-        import asyncio
-
-        async def rows() -> list[Any]:
-            return [row async for row in value]
-
-        return asyncio.run(rows())
-    return value
-
-
-def shown_traceback(error: BaseException) -> str:
-    """The traceback as the user should see it: from their own function on, without drawbar's frames above it."""
-    if isinstance(error, StoreError):
-        return ""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("drawbar."):
-        frames = frames.tb_next
-    return "".join(traceback.format_exception(type(error), error, frames))

@@ -6,31 +6,39 @@ Functions come here from `asset` and from the user's modules; names in dependenc
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping
-from types import FunctionType, MappingProxyType, ModuleType
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from drawbar import fits
-from drawbar.asset import MISSING, OPTIONS_ATTRIBUTE, Asset, Options, Param, Source, check_options
+from drawbar.asset import MISSING, Asset, Param
+from drawbar.checks import CHECK_ATTRIBUTE
+from drawbar.contracts import Contract, compatible
+from drawbar.definitions import finished, of_function, of_module
 from drawbar.errors import (
+    ContractError,
     CycleError,
     DefinitionError,
     DuplicateAssetError,
     OptionError,
+    PartitionError,
     TypeMismatchError,
     UnknownAssetError,
     did_you_mean,
 )
-from drawbar.keys import AssetKey, check_name, check_namespace
-
-_DEFAULTS = Options()
+from drawbar.keys import AssetKey, check_namespace
+from drawbar.partitions import Mapping as Mapping_
+from drawbar.partitions import default, mapping_of
 
 
 class Graph:
     """Assets by name, their edges, and the order in which they can be made. Immutable once built.
 
-    `assets` maps names to assets in dependency order; `edges` maps a name to its {parameter: name of the asset}.
+    `assets` maps names to assets in dependency order; `edges` maps a name to its {parameter: name of the asset}, where
+    a parameter that takes all variants of an expanded function stands once for each, as `parameter[variant]`.
+    `families` are the variants of each expanded function; `mappings` has, for edges from partitioned assets, which of
+    their partitions one is made from.
 
     >>> def numbers() -> list[int]: return [1, 2, 3]
     >>> def total(numbers: list[int], scale: int = 1) -> int: return sum(numbers) * scale
@@ -39,10 +47,12 @@ class Graph:
     (['numbers', 'total'], {'numbers': 'numbers'})
     """
 
-    __slots__ = ("assets", "edges", "namespace")
+    __slots__ = ("assets", "edges", "families", "mappings", "namespace")
 
     assets: Mapping[str, Asset]
     edges: Mapping[str, Mapping[str, str]]
+    families: Mapping[str, tuple[str, ...]]
+    mappings: Mapping[str, Mapping[str, Edge]]
     namespace: str
 
     def __init__(self, assets: Iterable[Asset], *, namespace: str) -> None:
@@ -56,14 +66,24 @@ class Graph:
                     found=f"{other.where} and {one.where}",
                     todo="rename one function, or give one `@asset(name=…)`; a helper's name begins with '_'",
                 )
-        edges = {name: _edges(one, by_name) for name, one in by_name.items()}
+        families: dict[str, list[Asset]] = {}
+        for one in by_name.values():
+            if one.family:
+                families.setdefault(one.family, []).append(one)
+        edges = {name: _edges(one, by_name, families) for name, one in by_name.items()}
         order = _ordered(edges, by_name)
         self.namespace = namespace
+        self.families = {family: tuple(one.name for one in variants) for family, variants in families.items()}
         self.assets = MappingProxyType({name: by_name[name] for name in order})
         self.edges = MappingProxyType({name: edges[name] for name in order})
+        self.mappings = {name: found for name in order if (found := _mappings(by_name[name], edges[name], by_name))}
         for name in order:
             if edges[name]:
-                _check_types(by_name[name], edges[name], by_name)
+                for param, wanted in by_name[name].options.expects.items():
+                    maker = by_name[edges[name][param]] if param in edges[name] else None
+                    if maker is not None and isinstance(maker.options.contract, Contract):
+                        check_contracts(by_name[name], wanted, maker, maker.options.contract)
+                _check_types(by_name[name], edges[name], by_name, self.mappings.get(name, {}))
 
     @classmethod
     def from_functions(
@@ -73,7 +93,9 @@ class Graph:
         options: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Graph:
         """A graph of just these functions; `options` by asset name go over what is written on them."""
-        return cls(_with_config([_asset(fn, fn.__name__) for fn in functions], options), namespace=namespace)
+        assets = [one for fn in functions if not hasattr(fn, CHECK_ATTRIBUTE) for one in of_function(fn, fn.__name__)]
+        checks = [one for fn in functions for one in getattr(fn, CHECK_ATTRIBUTE, ())]
+        return cls(finished(assets, checks, options), namespace=namespace)
 
     @classmethod
     def from_modules(
@@ -92,10 +114,12 @@ class Graph:
         loaded = [load(one) for one in modules]
         if not loaded:
             raise DefinitionError("A graph needs at least one module.", todo="name modules or paths to Python files")
-        found = [one for module in loaded for one in _assets_of(module)]
+        found = [of_module(module) for module in loaded]
+        assets = [one for some, _ in found for one in some]
+        checks = [one for _, some in found for one in some]
         if namespace is None:
             namespace = project_of(loaded[0]).namespace
-        return cls(_with_config(found, options), namespace=namespace)
+        return cls(finished(assets, checks, options), namespace=namespace)
 
     def __getitem__(self, name: str) -> Asset:
         """The asset of that name, or of that key as text; UnknownAssetError with the closest name otherwise."""
@@ -108,6 +132,10 @@ class Graph:
                 todo=did_you_mean(name, self.assets, otherwise="`drawbar graph` shows them all"),
             )
         return found
+
+    def named(self, word: str) -> tuple[str, ...]:
+        """The names that a word stands for: the asset of that name, or all variants of an expanded function."""
+        return self.families.get(word.removeprefix(f"{self.namespace}/")) or (self[word].name,)
 
     def __len__(self) -> int:
         """How many assets it has."""
@@ -140,130 +168,42 @@ class Graph:
                 below[upstream].append(name)
         return below
 
+    def free_params(self, one: Asset) -> list[Param]:
+        """The parameters that a run gives: no inputs, not the partition, not fixed by an expansion."""
+        inputs = {name.partition("[")[0] for name in self.edges[one.name]}
+        if one.partitions is not None and one.takes_partition:
+            inputs.add(one.takes_partition)
+        return [param for param in one.params if param.name not in inputs and param.name not in one.bound]
+
     def run_params(self, names: Iterable[str] | None = None) -> dict[str, list[tuple[Asset, Param]]]:
         """The run parameters of these assets (all without): name → every (asset, parameter) that takes it."""
         taken: dict[str, list[tuple[Asset, Param]]] = {}
         for name in self.assets if names is None else names:
-            one, inputs = self.assets[name], self.edges[name]
-            for param in one.params:
-                if param.name not in inputs:
-                    taken.setdefault(param.name, []).append((one, param))
+            for param in self.free_params(self.assets[name]):
+                taken.setdefault(param.name, []).append((self.assets[name], param))
         return taken
 
 
-def _assets_of(module: ModuleType) -> list[Asset]:
-    found = []
-    own = module.__name__
-    for name, value in vars(module).items():
-        if name[0] == "_":
-            continue
-        if isinstance(value, FunctionType):
-            if value.__module__ == own and not _given(value).get("ignore"):
-                found.append(_asset(value, name))
-        elif isinstance(value, Source):
-            found.append(_source(value, name, module))
-        elif OPTIONS_ATTRIBUTE in getattr(value, "__dict__", ()):
-            raise OptionError(
-                f"{own}.{name} is marked as an asset and is not a function.",
-                expected="a plain function",
-                found=f"{type(value).__name__}: {value!r}",
-                todo="put @asset above all other decorators, or use decorators made with functools.wraps",
-            )
-    return found
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """How the partitions of an input are chosen, and whether the parameter receives a mapping of them."""
+
+    mapping: Mapping_
+    many: bool
 
 
-def _given(fn: Any) -> dict[str, Any]:
-    found: dict[str, Any] = getattr(fn, OPTIONS_ATTRIBUTE, {})
-    return found
-
-
-def _asset(fn: Any, name: str) -> Asset:
-    given = _given(fn)
-    plain = inspect.unwrap(fn) if hasattr(fn, "__wrapped__") else fn
-    code = getattr(plain, "__code__", None)
-    if code is None:
-        raise OptionError(
-            f"{fn!r} cannot be an asset.", expected="a plain function", found=type(fn).__name__, todo="wrap it in a def"
-        )
-    named = given.get("name") or name.replace("__", "/").strip("/")
-    try:
-        check_name(named)
-    except DefinitionError as error:
-        error.where = f"{code.co_filename}:{code.co_firstlineno}"
-        raise
-    return Asset(
-        name=named,
-        fn=fn,
-        params=_params(plain, code),
-        returns=plain.__annotations__.get("return", MISSING),
-        options=Options(**given) if given else _DEFAULTS,
-        module=fn.__module__,
-        file=code.co_filename,
-        line=code.co_firstlineno,
-    )
-
-
-def _source(source: Source, name: str, module: ModuleType) -> Asset:
-    return Asset(
-        name=name.replace("__", "/").strip("/"),
-        fn=None,
-        params=(),
-        returns=MISSING,
-        options=_DEFAULTS,
-        module=module.__name__,
-        file=module.__file__ or module.__name__,
-        line=1,
-        source=source,
-    )
-
-
-def _params(fn: Any, code: Any) -> tuple[Param, ...]:
-    """The parameters, read off the code object: `inspect.signature` takes ten times as long."""
-    count = code.co_argcount + code.co_kwonlyargcount
-    if code.co_posonlyargcount or code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
-        raise OptionError(
-            f"{fn.__qualname__} takes parameters that have no names of their own.",
-            expected="parameters that can be passed by name",
-            found=f"def {fn.__name__}{inspect.signature(fn)}",
-            todo="give each parameter a name of its own; a helper's name begins with '_'",
-            where=f"{code.co_filename}:{code.co_firstlineno}",
-        )
-    if not count:
-        return ()
-    names = code.co_varnames[:count]
-    notes = fn.__annotations__
-    defaults = fn.__defaults__ or ()
-    values = dict(zip(names[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=True))
-    if fn.__kwdefaults__:
-        values.update(fn.__kwdefaults__)
-    return tuple(Param(name, notes.get(name, MISSING), values.get(name, MISSING)) for name in names)
-
-
-def _with_config(assets: list[Asset], options: Mapping[str, Mapping[str, Any]] | None) -> list[Asset]:
-    """Configuration has the last word over what is written on a function: where it runs is the deployment's affair."""
-    if not options:
-        return assets
-    names = [one.name for one in assets]
-    for name in options:
-        if name not in names:
-            raise UnknownAssetError(
-                f"The configuration sets options of {name!r}, which is not an asset.",
-                expected="one of " + ", ".join(names[:12]),
-                found=f"[assets.{name}]",
-                todo=did_you_mean(name, names, otherwise="remove the table"),
-            )
-    return [
-        one.called(check_options(options[one.name], where=f"[assets.{one.name}]")) if one.name in options else one
-        for one in assets
-    ]
-
-
-def _edges(one: Asset, known: Mapping[str, Asset]) -> dict[str, str]:
+def _edges(one: Asset, known: Mapping[str, Asset], families: Mapping[str, list[Asset]]) -> dict[str, str]:
     edges = {}
     renamed = one.options.inputs
     for param in one.params:
         name = param.name
-        if renamed and name in renamed:
+        if name in one.bound:
+            continue
+        if (renamed.get(name, name) if renamed else name) in families and name not in known:
+            edges.update(
+                {f"{name}[{other.variant}]": other.name for other in families[(renamed or {}).get(name, name)]}
+            )
+        elif renamed and name in renamed:
             if renamed[name] not in known:
                 raise UnknownAssetError(
                     f"{one.name} names {renamed[name]!r} as its input {name!r}, and there is no such asset.",
@@ -284,7 +224,7 @@ def _edges(one: Asset, known: Mapping[str, Asset]) -> dict[str, str]:
                 where=one.where,
             )
     for name in renamed:
-        if name not in edges:
+        if name not in edges and not any(other.startswith(f"{name}[") for other in edges):
             raise OptionError(
                 f"{one.name} renames an input {name!r} that it does not take.",
                 expected="one of its parameters: " + ", ".join(param.name for param in one.params),
@@ -346,21 +286,87 @@ def _ordered_subset(needed: set[str], edges: Mapping[str, Mapping[str, str]]) ->
     return tuple(order)
 
 
-def _check_types(one: Asset, edges: Mapping[str, str], assets: Mapping[str, Asset]) -> None:
-    for param in one.params:
-        upstream = edges.get(param.name)
-        if upstream is None or param.annotation is MISSING:
+def check_contracts(one: Asset, wanted: Contract, maker: Asset, kept: Contract) -> None:
+    """Raise ContractError unless whatever keeps to `kept`, the contract of `maker`, has what `one` expects of it."""
+    faults = compatible(kept, wanted)
+    if faults:
+        raise ContractError(
+            f"{one.name} expects of {maker.name} what its contract does not promise.",
+            expected=f"what {one.where} expects",
+            found="; ".join(faults),
+            todo=f"change `expects` of {one.name}, or the contract of {maker.name}, in {maker.where}",
+            where=one.where,
+        )
+
+
+def _mappings(one: Asset, edges: Mapping[str, str], assets: Mapping[str, Asset]) -> dict[str, Edge]:
+    """How partitions meet along the edges of one asset; PartitionError where they do not."""
+    found: dict[str, Edge] = {}
+    own, asked = one.partitions, one.options.mappings
+    for param, upstream in edges.items():
+        above = assets[upstream].partitions
+        if above is None:
+            if param in asked:
+                raise PartitionError(
+                    f"{one.name} maps partitions of {upstream}, which has none.", found=param, where=one.where
+                )
             continue
-        maker = assets[upstream]
-        if maker.returns is MISSING or maker.returns is param.annotation:
+        try:
+            edge = f"parameter {param!r} of {one.name!r}"
+            mapping = mapping_of(asked[param]) if param in asked else default(own, above, edge=edge, where=one.where)
+            assert mapping is not None
+            mapping.check(own, above, edge=edge, where=one.where)
+        except PartitionError as error:
+            error.where = error.where or one.where
+            raise
+        found[param] = Edge(mapping, mapping.many(own, above))
+        if found[param].many and "[" in param:
+            raise PartitionError(
+                f"{one.name} takes many partitions of all variants of {assets[upstream].family} at once.",
+                expected="one of the two",
+                todo=f"name the variants as parameters: {upstream}",
+                where=one.where,
+            )
+    return found
+
+
+def _check_types(
+    one: Asset, edges: Mapping[str, str], assets: Mapping[str, Asset], mappings: Mapping[str, Edge]
+) -> None:
+    notes = {param.name: param.annotation for param in one.params}
+    for name, upstream in edges.items():
+        param = name.partition("[")[0]
+        annotation, maker = notes[param], assets[upstream]
+        if annotation is MISSING:
             continue
-        if isinstance(maker.returns, str) and maker.returns == param.annotation and maker.module == one.module:
+        many = param != name or (name in mappings and mappings[name].many)
+        over = one.options.over == param
+        if maker.returns is MISSING and not many:
             continue
-        made, wanted = fits.made_by(maker.returns, maker.fn), fits.resolve(param.annotation, one.fn)
-        if not fits.fits(made, wanted):
+        if not many and not over and not maker.options.over:
+            if maker.returns is annotation:
+                continue
+            if isinstance(maker.returns, str) and maker.returns == annotation and maker.module == one.module:
+                continue
+        made = Any if maker.returns is MISSING else fits.made_by(maker.returns, maker.fn)
+        if maker.options.over:
+            made = list[made]  # type: ignore[valid-type]  # a type that is known at run time
+        wanted = fits.resolve(annotation, one.fn)
+        inner = fits.values_of(wanted) if many else wanted
+        if over:
+            made = fits.items_of(made)
+        if inner is None:
+            raise TypeMismatchError(
+                f"{one.name} takes many {'partitions' if param == name else 'variants'} of {upstream}.",
+                expected=f"{param}: dict[str, {fits.shown(made)}], or Partitioned[…] to load them one at a time",
+                found=f"{param}: {fits.shown(wanted)}",
+                todo="annotate it so, or choose one partition with `mappings`",
+                where=one.where,
+            )
+        if not fits.fits(made, inner):
             raise TypeMismatchError(
                 f"{one.name} cannot take what {upstream} makes.",
-                expected=f"{param.name}: {fits.shown(wanted)}, in {one.where}",
+                expected=f"{param}: {fits.shown(wanted)}, in {one.where}",
                 found=f"{upstream} returns {fits.shown(made)}, in {maker.where}",
                 todo="change one of the two annotations, or put an asset that converts between them",
                 where=one.where,

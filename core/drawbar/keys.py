@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from drawbar.errors import KeyFormatError
 
 _NAMESPACE = re.compile(r"\w[\w.-]*\Z")
+_PLAIN = re.compile(r"[\w.~-]+\Z", re.ASCII)
 # In UTF-8, because that is what file systems count; with room for an ending below their 255.
 _LONGEST = 200
 
@@ -33,12 +34,8 @@ class AssetKey:
     def __post_init__(self) -> None:
         check_namespace(self.namespace)
         check_name(self.name)
-        if self.partition is not None and not _is_partition(self.partition):
-            raise KeyFormatError(
-                f"{self.partition!r} cannot be a partition of {self.name!r}.",
-                expected=f"text of at least one character and at most {_LONGEST} bytes when percent-encoded, "
-                "none of them a control character",
-            )
+        if self.partition is not None:
+            _check_partition(self.name, self.partition)
 
     def __str__(self) -> str:
         """The form of the CLI and of messages: `namespace/name`, with `@partition` where there is one."""
@@ -60,13 +57,37 @@ class AssetKey:
             )
         return cls(head, rest, partition if at else None)
 
+    @property
+    def unit(self) -> str:
+        """The key without its namespace: `name`, or `name@partition`."""
+        return self.name if self.partition is None else f"{self.name}@{self.partition}"
+
     def at(self, partition: str | None) -> AssetKey:
         """The same asset at another partition."""
-        return replace(self, partition=partition)
+        if partition is not None:
+            _check_partition(self.name, partition)
+        # Namespace and name are checked already: this is the one step of a plan that every partition takes.
+        found = object.__new__(AssetKey)
+        _set_namespace(found, self.namespace)
+        _set_name(found, self.name)
+        _set_partition(found, partition)
+        return found
 
 
-def _is_partition(text: str) -> bool:
-    return bool(text) and text.isprintable() and len(quote(text, safe="")) <= _LONGEST
+_set_namespace, _set_name, _set_partition = (
+    AssetKey.__dict__[name].__set__ for name in ("namespace", "name", "partition")
+)
+
+
+def _check_partition(name: str, text: str) -> None:
+    if _PLAIN.match(text) and len(text) <= _LONGEST:
+        return
+    if not text or not text.isprintable() or len(quote(text, safe="")) > _LONGEST:
+        raise KeyFormatError(
+            f"{text!r} cannot be a partition of {name!r}.",
+            expected=f"text of at least one character and at most {_LONGEST} bytes when percent-encoded, "
+            "none of them a control character",
+        )
 
 
 def check_namespace(namespace: str) -> None:

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from drawbar.asset import MISSING
+from drawbar.checks import refusal
 from drawbar.config import whoami
+from drawbar.errors import OptionError
 from drawbar.events import AssetReused, AssetWaiting, Made
 from drawbar.execution import Execution
+from drawbar.files import Part
 from drawbar.identity import asset_run_uuid
 from drawbar.leases import Holder, Lease
-from drawbar.plan import HERE
+from drawbar.partitions.base import check_key
+from drawbar.planner import HERE
 from drawbar.records import Record
 from drawbar.tools import Tools
 from drawbar.work import Result, Work
@@ -34,13 +40,18 @@ class Maker:
         found: list[Record] = []
 
         def made() -> bool:
-            record, _ = self.tools.planner.record(work.asset.name, work.version)
+            record, _ = self.tools.planner.record(work.unit, work.version)
             found[:] = [record] if record is not None else []
             return record is not None
 
         def waiting(holder: Holder | None) -> None:
             self.tell_waiting(work, run_id, f"being made by {holder or 'somebody'}")
 
+        if work.target != HERE and work.unit.id not in self.tools.planner.forced:
+            # What a target has of a value that was refused is not to be adopted: its function is called again.
+            store = self.tools.planner.store
+            demanded = work.asset.name in self.tools.planner.demands
+            work.again = work.again or (demanded and store.was_rejected(work.key, work.version))
         run_id = asset_run_uuid(self.tools.run_id, work.key, attempt)
         lease = self.tools.planner.store.leases.acquire(
             work.key.namespace,
@@ -65,8 +76,10 @@ class Maker:
             lease.release()
 
     def _found(self, work: Work, record: Record) -> Result:
+        if self.tools.planner.unchecked(work.unit, record):
+            return self.check_again(work, record)
         reason = f"made meanwhile by {record.by}@{record.host}"
-        made = record.made(self.tools.planner.store.uri(record), self.tools.values.publish(work.asset, record))
+        made = self.tools.values.published(work.unit, record)
         self.tell_reused(work, made, reason)
         return Result("reused", record, made, reason)
 
@@ -76,10 +89,13 @@ class Maker:
         try:
             if self.tools.stopped.is_set():
                 raise KeyboardInterrupt  # noqa: TRY301  # it passes the `except` below on purpose
-            encoded = execution.here() if work.target == HERE else execution.there()
+            execution.refuse_columns()
+            encoded = self._encoded(work, execution)
             record = self._record(work, execution, encoded, time.monotonic() - began)
+            self._refuse(work, execution, record, encoded.parts)
+            self._add_members(work, execution, encoded)
             kept = self.tools.planner.store.put(record, encoded.parts, replace=work.again)
-            made = kept.made(self.tools.planner.store.uri(kept), self.tools.values.publish(work.asset, kept))
+            made = self.tools.values.published(work.unit, kept)
         except BaseException as error:
             self._tell_failed(execution, error, time.monotonic() - began)
             raise
@@ -89,6 +105,11 @@ class Maker:
             return Result("reused", kept, made, reason, record.seconds)
         execution.tell_made(made, record.seconds)
         return Result("made", kept, made, work.reason, record.seconds, execution.held)
+
+    def _encoded(self, work: Work, execution: Execution) -> Any:
+        if work.asset.options.over:
+            return execution.over()
+        return execution.here() if work.target == HERE else execution.there()
 
     def _record(self, work: Work, execution: Execution, encoded: Any, seconds: float) -> Record:
         digest = encoded.digest()
@@ -111,27 +132,97 @@ class Maker:
             target=work.target,
             seconds=round(seconds, 6),
             job=execution.job,
+            checks=tuple(execution.found["checks"]),
+            profile=execution.found["profile"],
+            checked=self._passed(work, execution.found["checks"]),
         )
+
+    def _add_members(self, work: Work, execution: Execution, encoded: Any) -> None:
+        """Put the texts of the value into the dynamic set that the asset adds to; before the value counts as made."""
+        adds = work.asset.options.adds
+        if adds is None:
+            return
+        value = execution.held
+        if value is MISSING:
+            value = self.tools.values.formats.decode(encoded.parts[0], encoded.format, encoded.type, encoded.ext)
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise OptionError(
+                f"{work.key.unit} adds to {adds.name!r} what is no list of texts.",
+                expected="a list of texts, each the key of a partition",
+                found=type(value).__name__,
+                where=work.asset.where,
+            )
+        keys = [check_key(one, adds.name) for one in value]
+        self.tools.planner.store.add_members(work.key.namespace, adds.name, keys)
+
+    def _passed(self, work: Work, outcomes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+        """The digests of the checks that found nothing that blocks."""
+        demands = self.tools.planner.demands.get(work.asset.name)
+        failed = {one["name"] for one in outcomes if one["blocking"] and not one["passed"]}
+        return {} if demands is None else {name: text for name, text in demands.digests.items() if name not in failed}
+
+    def _refuse(self, work: Work, execution: Execution, record: Record, parts: Sequence[Part] | None) -> None:
+        """Raise CheckError if a blocking check failed; the value is kept where only people find it."""
+        failed = [one for one in record.checks if one["blocking"] and not one["passed"]]
+        if not failed:
+            return
+        store = self.tools.planner.store
+        place = store.reject(record, parts)
+        execution.rejected = record.made(place)
+        raise refusal(work.key.unit, record.checks, self._where(work, failed), place)
+
+    def _where(self, work: Work, failed: Sequence[Mapping[str, Any]]) -> str:
+        """The line of the check that failed; the asset's where it is a contract or a schema."""
+        names = {one["name"] for one in failed}
+        return next((check.where for check in work.asset.checks if check.name in names), work.asset.where)
+
+    def check_again(self, work: Work, record: Record) -> Result:
+        """Hold a value that is there to checks that it has not passed in their present form; no function is called."""
+        began = time.monotonic()
+        execution = Execution(self.tools, work, asset_run_uuid(self.tools.run_id, work.key), 1, None)
+        store = self.tools.planner.store
+        try:
+            record = store.lookup(work.key, work.version) or record
+            execution.examine_again(record)
+            fresh = replace(
+                record,
+                checks=tuple(execution.found["checks"]),
+                profile=execution.found["profile"] or record.profile,
+                checked=self._passed(work, execution.found["checks"]),
+            )
+            self._refuse(work, execution, fresh, None)
+        except BaseException as error:
+            self._tell_failed(execution, error, time.monotonic() - began)
+            raise
+        store.rewrite(fresh)
+        made = self.tools.values.published(work.unit, fresh)
+        reason = f"{record.told}; passed its checks again"
+        self.tell_reused(work, made, reason)
+        return Result("reused", fresh, made, reason)
 
     def transient(self, work: Work) -> Any:
         """Make a transient asset and give its value, which goes to no store."""
         began = time.monotonic()
         execution = Execution(self.tools, work, asset_run_uuid(self.tools.run_id, work.key), 1, None)
         try:
-            if work.target == HERE:
+            execution.refuse_columns()
+            if work.target == HERE and not work.asset.options.over:
                 execution.here(keep=False)
                 size = 0
             else:
-                encoded = execution.there()
+                encoded = self._encoded(work, execution)
                 size = encoded.bytes
                 execution.held = self.tools.values.formats.decode(
                     encoded.parts[0],
                     encoded.format,
                     encoded.type,
                     encoded.ext,
-                    self.tools.values.folder(work.key),
+                    self.tools.values.folder(work.key) if encoded.format in ("file", "folder") else None,
                     self.tools.planner.config.trust,
                 )
+            failed = [one for one in execution.found["checks"] if one["blocking"] and not one["passed"]]
+            if failed:
+                raise refusal(work.key.unit, failed, self._where(work, failed))  # noqa: TRY301  # told as any failure is
         except BaseException as error:
             self._tell_failed(execution, error, time.monotonic() - began)
             raise

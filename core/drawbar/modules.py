@@ -93,7 +93,8 @@ def _import(name: str, *, where: str) -> ModuleType:
                 todo="check `modules` in [tool.drawbar], or give the path to the file",
             ) from None
         frames = [one for one in traceback.extract_tb(error.__traceback__) if "importlib" not in one.filename]
-        last = next((one for one in reversed(frames) if one.filename != __file__), None)
+        home = str(Path(__file__).parent)
+        last = next((one for one in reversed(frames) if not one.filename.startswith(home)), None)
         line = f"{last.filename}:{last.lineno}" if last else where
         if isinstance(error, SyntaxError) and error.filename:
             line = f"{error.filename}:{error.lineno}"

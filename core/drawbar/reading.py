@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from drawbar import fits
 from drawbar.agent import encoding
 from drawbar.agent.encoding import EncodingError
 from drawbar.errors import FormatError
@@ -51,6 +52,7 @@ def kind_of(annotation: Any) -> str:
 
 
 def _kind_of_class(kind: Any) -> str:
+    kind = fits.table_of(kind)
     if not isinstance(kind, type) or kind in (object, type(None), Any):
         return ""
     if typing.is_typeddict(kind):

@@ -26,9 +26,9 @@ class Parts:
     """What a Version is the digest of, kept so that `explain` can name what changed.
 
     `digest` is that of all code together, and `code` maps functions, classes and constants to theirs; `params` maps
-    names to what a person reads and its digest; `inputs` maps parameters to upstream DataVersions; `env` holds
-    requirements; `packages` the installed versions where the project asks for them to count; `declared` is a version
-    that the user wrote.
+    names to what a person reads and its digest; `inputs` maps parameters to upstream DataVersions (`parameter[label]`
+    where one takes many); `env` holds requirements; `packages` the installed versions where the project asks for them
+    to count; `declared` is a version that the user wrote; `options` are those that change what comes out.
     """
 
     digest: str = ""
@@ -39,13 +39,16 @@ class Parts:
     format: str = ""
     packages: Mapping[str, str] = field(default_factory=dict)
     declared: str = ""
+    partition: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """One value that was made: what it was made from, what came out, and who made it, when, where and at what cost.
 
-    Times are aware UTC; `seconds` is how long the making took; `bytes` the size of the encoded value.
+    Times are aware UTC; `seconds` is how long the making took; `bytes` the size of the encoded value. `checks` and
+    `profile` are as in `events.Made`; `checked` maps the checks that it passed, by name, to the digests of their code.
     """
 
     key: AssetKey
@@ -66,6 +69,14 @@ class Record:
     target: str
     seconds: float
     job: str = ""
+    checks: tuple[Mapping[str, Any], ...] = ()
+    profile: Mapping[str, Any] | None = None
+    checked: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def told(self) -> str:
+        """When and by whom it was made, as a plan says it."""
+        return f"made {self.at:%Y-%m-%d %H:%M} UTC by {self.by}@{self.host}"
 
     def to_json(self) -> Content:
         """The record as it stands in the store: one JSON object, in three lines: which it is, what it is, of what."""
@@ -90,9 +101,10 @@ class Record:
                     found=f"layout {layout}, in {where}",
                     todo="use the release of drawbar that wrote it",
                 )
-            values = {name: body[name] for name in _PLAIN}
+            values = {name: body[name] for name in _PLAIN if name in body or name not in _LATER}
             values["columns"] = tuple((str(name), str(kind)) for name, kind in values["columns"])
-            parts = {name: body["parts"][name] for name in _PARTS}
+            values["checks"] = tuple(values.get("checks", ()))
+            parts = {name: body["parts"][name] for name in _PARTS if name in body["parts"] or name not in _LATER}
             parts["env"] = tuple(parts["env"])
             for name, kind in _KINDS.items():
                 if not isinstance(values[name], kind) or isinstance(values[name], bool):
@@ -111,7 +123,7 @@ class Record:
                 todo="remove that file: the asset is then made again when it is next wanted",
             ) from None
 
-    def made(self, uri: str, published: str = "") -> Made:
+    def made(self, uri: str, published: str = "", pattern: str = "") -> Made:
         """The value as events tell of it."""
         return Made(
             key=self.key,
@@ -119,6 +131,7 @@ class Record:
             version=self.version,
             uri=uri,
             published=published,
+            pattern=pattern if published else "",
             format=self.format,
             type=self.type,
             bytes=self.bytes,
@@ -126,11 +139,15 @@ class Record:
             columns=self.columns,
             run_id=self.run_id,
             at=self.at,
+            checks=self.checks,
+            profile=self.profile,
         )
 
 
 _PARTS = tuple(f.name for f in fields(Parts))
 _PLAIN = tuple(f.name for f in fields(Record) if f.name not in ("key", "at", "parts"))
+# What records that were written first do not have.
+_LATER = ("checks", "profile", "checked", "partition", "options")
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "version": str,
     "data_version": str,

@@ -149,6 +149,18 @@ class Redactor:
         shown = value if isinstance(value, str) else _short.repr(self._within(value))
         return self.text(shown, LONGEST_VALUE)
 
+    def plain(self, value: Any) -> Any:
+        """Plain data with the secrets taken out of its texts, and of what has a secret's name.
+
+        >>> Redactor().plain({"token": "abc", "found": ["https://me:pw@host/"]})
+        {'token': '***', 'found': ['https://***@host/']}
+        """
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {key: MASK if self.is_secret(str(key)) else self.plain(one) for key, one in value.items()}
+        return [self.plain(one) for one in value] if isinstance(value, (list, tuple)) else value
+
     def _within(self, value: Any, depth: int = 4) -> Any:
         if not depth or not isinstance(value, (dict, list, tuple)):
             return value

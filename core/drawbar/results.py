@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from drawbar.errors import DrawbarError, RunError
+from drawbar.errors import DrawbarError, RunError, StoreError
 from drawbar.keys import AssetKey
-from drawbar.plan import HERE
+from drawbar.planner import HERE
 
 _LONGEST = 500
 
@@ -107,3 +108,13 @@ def error_text(error: BaseException) -> str:
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST]}…"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def shown_traceback(error: BaseException) -> str:
+    """The traceback as the user should see it: from their own function on, without drawbar's frames above it."""
+    if isinstance(error, StoreError):
+        return ""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("drawbar."):
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames))

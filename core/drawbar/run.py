@@ -20,12 +20,12 @@ from drawbar.crew import Teller
 from drawbar.errors import StoreError
 from drawbar.events import Listener, Parent, RunEnded, RunStarted
 from drawbar.graph import Graph
-from drawbar.plan import Planner
+from drawbar.planner import Planner
 from drawbar.records import Ending, Journal
 from drawbar.redact import Redactor
 from drawbar.results import AssetResult, RunResult, error_text
 from drawbar.tools import Tools
-from drawbar.walk import Evicted, Walk
+from drawbar.walk import REMOTE_AT_ONCE, Evicted, Walk
 
 __all__ = ["AssetResult", "Evicted", "RunResult", "run"]
 
@@ -43,10 +43,10 @@ def run(
 ) -> RunResult:
     """Make what is wanted (all assets without it), reusing what the store has; see `Planner.of` for `settings`.
 
-    `params`, `store`, `config`, `target` and `force` are the settings. Functions without a target run in threads of
-    this process, at most `max_workers` at once. On Ctrl-C, jobs on targets are cancelled, or left running with
-    `on_interrupt="leave"`. Errors in what was asked for are raised before anything runs; an asset's own failure is in
-    the result, and stops only what depends on it.
+    `params`, `store`, `config`, `target`, `partitions` and `force` are the settings. At most `max_workers` assets are
+    made at once; without it as many functions in threads of this process as configured, and 64 jobs on targets. On
+    Ctrl-C, jobs on targets are cancelled, or left running with `on_interrupt="leave"`. Errors in what was asked for are
+    raised before anything runs; an asset's own failure is in the result, and stops only what depends on it.
 
     >>> def one() -> int: return 1
     >>> def two(one: int) -> int: return one + 1
@@ -55,13 +55,15 @@ def run(
     ('made', 2)
     """
     planner = Planner.of(graph, wanted, **settings)
+    if max_workers is not None:
+        planner.config = replace(planner.config, max_workers=max_workers)
     heard = list(listeners)
     if lineage:
         heard += plugins.listeners(planner.config.lineage, planner.config.root)
     asked = tuple(graph.assets) if wanted is None else tuple(wanted)
     try:
         tools = Tools.of(planner, Teller(heard), parent)
-        walk = Walk(tools, crew_size=max_workers or planner.config.max_workers, on_interrupt=on_interrupt)
+        walk = Walk(tools, on_interrupt=on_interrupt, at_targets=max_workers or REMOTE_AT_ONCE)
         return _accounted(tools, walk, asked)
     finally:
         for one in heard:
@@ -72,7 +74,7 @@ def run(
 def _accounted(tools: Tools, walk: Walk, wanted: tuple[str, ...]) -> RunResult:
     """The walk, with its beginning and end told, and kept in the store's journal."""
     planner, redactor = tools.planner, Redactor()
-    for name in planner.names:
+    for name in planner.assets:
         redactor = redactor.knowing(planner.params_of(planner.graph.assets[name]))
     journal = Journal(
         run_id=tools.run_id,
@@ -92,13 +94,13 @@ def _accounted(tools: Tools, walk: Walk, wanted: tuple[str, ...]) -> RunResult:
             at=journal.started,
             namespace=journal.namespace,
             wanted=wanted,
-            assets=tuple(planner.keys.values()),
+            assets=tuple(unit.key for unit in planner.units.values()),
             params=planner.params,
             parent=tools.parent,
         )
     )
     state = walk.go()
-    result = RunResult(tools.run_id, state, {name: walk.results[name] for name in planner.names})
+    result = RunResult(tools.run_id, state, {name: walk.results[name] for name in planner.units})
     now = datetime.now(UTC)
     tools.tell(RunEnded(run_id=tools.run_id, at=now, state=state, counts=result.counts))
     endings = tuple(_ending(one, redactor) for one in result.assets.values())

@@ -7,15 +7,19 @@ documented in docs/store.md: `<namespace>/<name>/[@<partition>/]` with `records/
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 from urllib.parse import quote, unquote
 
 from drawbar.errors import CorruptError, DrawbarError
 from drawbar.files import Files, LocalFiles, Part, open_files
+from drawbar.index import Index, part_of
 from drawbar.keys import AssetKey
 from drawbar.leases import Held
 from drawbar.records import Journal, Record
+
+# No asset has such a name, so a dynamic set's folder is none's.
+_SETS = "partitions.d"
 
 
 class Bytes(Protocol):
@@ -37,6 +41,7 @@ class Store:
         self.files: Files = open_files(url)
         self.url = self.files.root
         self.leases = Held(self.files)
+        self.index = Index(self.files)
         self.local = isinstance(self.files, LocalFiles)
 
     def lookup(self, key: AssetKey, version: str) -> Record | None:
@@ -73,7 +78,9 @@ class Store:
 
     def records(self, key: AssetKey) -> list[Record]:
         """Every readable record of an asset, oldest first."""
-        folder = f"{folder_of(key)}/records"
+        return self._records(f"{folder_of(key)}/records")
+
+    def _records(self, folder: str) -> list[Record]:
         paths = [f"{folder}/{name}" for name in self.files.list(folder) if name.endswith(".json")]
         found = []
         for path, content in zip(paths, self.files.read_many(paths), strict=True):
@@ -115,6 +122,10 @@ class Store:
         self.files.write(f"{folder}/{record.value}", parts)
         path = f"{folder}/records/{record.version}.json"
         content = record.to_json()
+        token = ""
+        # What the index has of this Version is not true any more once the record is another.
+        if replace or self.index.knows(record.key, record.version):
+            token = self.index.void(record.key, record.version)
         if replace:
             self.files.write(path, [content])
         elif not self.files.create(path, [content]):
@@ -123,10 +134,60 @@ class Store:
             except CorruptError:
                 first = None
             if first is not None and self.has_value(first):
+                self.index.add(first, token)
                 return first
+            token = token or self.index.void(record.key, record.version)
             self.files.write(path, [content])
         self.files.replace_with_link(f"{folder}/latest.json", path)
+        self.index.add(record, token)
         return record
+
+    def rewrite(self, record: Record) -> None:
+        """Replace a record by one that knows more of the same value."""
+        path = f"{folder_of(record.key)}/records/{record.version}.json"
+        token = self.index.void(record.key, record.version)
+        self.files.write(path, [record.to_json()])
+        self.files.replace_with_link(f"{folder_of(record.key)}/latest.json", path)
+        self.index.add(record, token)
+
+    def reject(self, record: Record, parts: Sequence[Part] | None) -> str:
+        """Keep a value that failed a blocking check where only people look; where it is. No plan finds it.
+
+        Without `parts` the value is in the store already.
+        """
+        folder = folder_of(record.key)
+        if parts is not None:
+            self.files.write(f"{folder}/{record.value}", parts)
+        self.files.write(f"{folder}/rejected/{record.version}.json", [record.to_json()])
+        return self.uri(record)
+
+    def was_rejected(self, key: AssetKey, version: str) -> bool:
+        """Whether the value that was last made of this Version failed a blocking check."""
+        return self.files.size(f"{folder_of(key)}/rejected/{version}.json") is not None
+
+    def rejected(self, key: AssetKey) -> list[Record]:
+        """The records of values that failed a blocking check and are kept for inspection, oldest first."""
+        return self._records(f"{folder_of(key)}/rejected")
+
+    def members(self, namespace: str, name: str) -> list[str]:
+        """The keys of a dynamic set of partitions, sorted."""
+        return sorted(unquote(one) for one in self.files.list(f"{namespace}/{_SETS}/{name}"))
+
+    def add_members(self, namespace: str, name: str, keys: Iterable[str]) -> list[str]:
+        """Add keys to a dynamic set; those that were not in it. Any number of processes may add at once."""
+        folder = f"{namespace}/{_SETS}/{name}"
+        there = set(self.files.list(folder))
+        new = [key for key in dict.fromkeys(keys) if quote(key, safe="") not in there]
+        return [key for key in new if self.files.create(f"{folder}/{quote(key, safe='')}", [b"\n"])]
+
+    def remove_members(self, namespace: str, name: str, keys: Iterable[str]) -> list[str]:
+        """Take keys out of a dynamic set; those that were in it. What was made of them stays."""
+        folder = f"{namespace}/{_SETS}/{name}"
+        there = set(self.files.list(folder))
+        gone = [key for key in dict.fromkeys(keys) if quote(key, safe="") in there]
+        for key in gone:
+            self.files.remove(f"{folder}/{quote(key, safe='')}")
+        return gone
 
     def uri(self, record: Record) -> str:
         """Where a record's value lies."""
@@ -162,4 +223,4 @@ def folder_of(key: AssetKey) -> str:
     'site/text/embeddings/@2026-11-21'
     """
     plain = f"{key.namespace}/{key.name}"
-    return plain if key.partition is None else f"{plain}/@{quote(key.partition, safe='')}"
+    return plain if key.partition is None else f"{plain}/{part_of(key.partition)}"

@@ -16,7 +16,7 @@ from drawbar.events import Parent
 from drawbar.formats import default
 from drawbar.identity import run_uuid
 from drawbar.leases import Lease
-from drawbar.plan import HERE, Planner
+from drawbar.planner import HERE, Planner
 from drawbar.values import Values
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Tools:
 
     def check_formats(self) -> None:
         """A plugin's format exists in this process only, so an asset that a host makes cannot ask for it."""
-        for name in self.planner.names:
+        for name in self.planner.assets:
             options = self.planner.graph.assets[name].options
             if options.format and self.planner.target(name) != HERE and not self.values.formats.travels(options.format):
                 raise FormatError(
@@ -76,7 +76,7 @@ class Tools:
 
     def check_targets(self) -> None:
         """A target that nobody knows is found now, not when hours of what comes before it have been made."""
-        places = {self.planner.target(name): name for name in reversed(self.planner.names)}
+        places = {self.planner.target(name): name for name in reversed(self.planner.assets)}
         places.pop(HERE, None)
         if not places:
             return

@@ -7,24 +7,37 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drawbar import fits
-from drawbar.asset import MISSING, Asset
+from drawbar.agent.lazily import Partitioned
+from drawbar.asset import MISSING, filled
 from drawbar.errors import SourceError
+from drawbar.events import Made
 from drawbar.external import is_remote, local_path
-from drawbar.files import Part, open_files
+from drawbar.files import Files, Part, open_files
 from drawbar.formats import Formats
 from drawbar.keys import AssetKey
-from drawbar.plan import Planner
+from drawbar.planner import Planner
 from drawbar.records import Record
+from drawbar.selection import Unit
 from drawbar.store import folder_of
-from drawbar.work import Input
+from drawbar.work import Input, Many
 
 if TYPE_CHECKING:
+    from drawbar.dispatch import port
     from drawbar.dispatch.port import Stored
+
+
+def _as_taken(record: Record, wanted: Any, fn: Callable[..., Any] | None) -> Record:
+    """The record of a long list as its taker wants it read: `Sequence`, `Iterable` and `Iterator` load item by item."""
+    if record.format != "items" or record.type != "list" or wanted is MISSING:
+        return record
+    lazy = fits.lazy_items(fits.resolve(wanted, fn))
+    return replace(record, type=lazy) if lazy else record
 
 
 @dataclass(slots=True)
@@ -33,21 +46,28 @@ class Values:
 
     planner: Planner
     formats: Formats
+    _places: dict[str, Files] = field(default_factory=dict)
     _folders: list[tempfile.TemporaryDirectory[str]] = field(default_factory=list)
 
-    def value(self, one: Input, wanted: Any, fn: Callable[..., Any] | None) -> Any:
+    def value(self, one: Input | Many, wanted: Any, fn: Callable[..., Any] | None) -> Any:
         """The value of an input, for a function that runs in this process."""
+        if isinstance(one, Many):
+            inner = fits.values_of(fits.resolve(wanted, fn)) or MISSING
+            if fits.is_lazy(fits.resolve(wanted, fn)):
+                return Partitioned({label: partial(self.value, each, inner, fn) for label, each in one.inputs.items()})
+            return {label: self.value(each, inner, fn) for label, each in one.inputs.items()}
         if one.held is not MISSING:
             return one.held
         if one.cell is not None:
             return one.cell.value()
         if one.record is not None:
-            return self.decoded(one.record)
+            return self.decoded(_as_taken(one.record, wanted, fn))
         return self._source(one, fits.resolve(wanted, fn))
 
     def _source(self, one: Input, wanted: Any) -> Any:
-        source = self.planner.graph.assets[one.name].source
-        assert source is not None
+        unit = self.planner.units[one.name]
+        assert unit.asset.source is not None
+        source = unit.asset.source.at(unit.partition)
         if is_remote(source):
             folder, _, name = source.path.rpartition("/")
             content = open_files(folder).read(name)
@@ -59,18 +79,36 @@ class Values:
             path = local_path(source, self.planner.config.root)
         return self.formats.for_path(path, wanted)
 
-    def stored(self, one: Input, wanted: Any, fn: Callable[..., Any]) -> Stored:
+    def stored(self, one: Input | Many, wanted: Any, fn: Callable[..., Any]) -> Stored | port.Many:
         """An input as a job takes it: by its digest, its bytes read only if the target lacks them."""
+        from drawbar.dispatch import port
+
+        if isinstance(one, Many):
+            inner = fits.values_of(fits.resolve(wanted, fn)) or MISSING
+            values = {label: self._stored(each, inner, fn) for label, each in one.inputs.items()}
+            return port.Many(values, fits.is_lazy(fits.resolve(wanted, fn)))
+        return self._stored(one, wanted, fn)
+
+    def _stored(self, one: Input, wanted: Any, fn: Callable[..., Any]) -> Stored:
         from drawbar.dispatch.port import Stored
 
         if one.record is not None:
-            record, store = one.record, self.planner.store
-            return Stored(
-                record.data_version, record.format, record.type, record.ext, record.bytes, lambda: store.read(record)
-            )
+            return self.kept(_as_taken(one.record, wanted, fn))
         encoded = self.formats.encode(self.value(one, wanted, fn))
         whole = encoded.join()
         return Stored(encoded.digest(), encoded.format, encoded.type, encoded.ext, encoded.bytes, lambda: whole)
+
+    def kept(self, record: Record) -> Stored:
+        """A value of the store as a job takes it."""
+        from drawbar.dispatch.port import Stored
+
+        read = partial(self.planner.store.read, record)
+        return Stored(record.data_version, record.format, record.type, record.ext, record.bytes, read)
+
+    def opened(self, one: Stored, key: AssetKey) -> Any:
+        """The value that `kept` gave, for this process."""
+        folder = self.folder(key) if one.format in ("file", "folder") else None
+        return self.formats.decode(one.read(), one.format, one.type, one.ext, folder, self.planner.config.trust)
 
     def decoded(self, record: Record) -> Any:
         """The value of a record, read from the store and checked."""
@@ -79,11 +117,18 @@ class Values:
             content, record.format, record.type, record.ext, self.folder_if_path(record), self.planner.config.trust
         )
 
-    def publish(self, asset: Asset, record: Record) -> str:
+    def published(self, unit: Unit, record: Record) -> Made:
+        """The value as events tell of it, once its copy lies where `path=` says."""
+        uri = self.planner.store.uri(record)
+        return record.made(uri, self.publish(unit, record), unit.asset.options.path or "")
+
+    def publish(self, unit: Unit, record: Record) -> str:
         """Put a copy where `path=` says, whole or not at all, unless this very value is there; where that is, or ""."""
-        if not asset.options.path:
+        path = unit.asset.options.path
+        if not path:
             return ""
-        path = asset.options.path
+        if unit.partition is not None:
+            path = filled(path, unit.partition)
         if "://" not in path:
             path = str(self.planner.config.root / Path(path).expanduser())
         folder, _, name = path.rpartition("/")
@@ -94,7 +139,7 @@ class Values:
         if bytes(store.files.read(marker) or b"") == told and place.size(name) is not None:
             return place.uri(name)
         place.write(name, self._as_published(record, name))
-        place.tidy()
+        self._places[place.root] = place
         store.files.write(marker, [told])
         return place.uri(name)
 
@@ -104,6 +149,11 @@ class Values:
         if not ext or ext == record.ext:
             return [self.planner.store.read(record)]
         return self.formats.encode_for(self.decoded(record), ext).parts
+
+    def tidy(self) -> None:
+        """Remove what writing published copies has left beside them; when nothing is written any more."""
+        for place in self._places.values():
+            place.tidy()
 
     def folder(self, key: AssetKey) -> str:
         """A new folder for values that are files; it goes when this object does."""

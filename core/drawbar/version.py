@@ -10,11 +10,15 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from drawbar.asset import Env
 from drawbar.errors import OptionError
 from drawbar.fingerprint import Code
 from drawbar.records import Parts
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +47,23 @@ class Change:
 
 def version_of(parts: Parts, name: str) -> str:
     """The Version: sha256 over what the asset would be made from, 64 hex digits."""
+    return version_at(head_of(parts, name), parts.inputs, parts.partition)
+
+
+def head_of(parts: Parts, name: str) -> Hash:
+    """What all partitions of an asset have in common, digested so far: all parts but inputs and partition."""
     # Of a parameter its digest counts, not what a person is shown of it.
     params = [(key, text.rpartition("#")[2]) for key, text in sorted(parts.params.items())]
-    rest = [sorted(parts.inputs.items()), parts.env, parts.format, sorted(parts.packages.items())]
-    return hashlib.sha256(_encode([1, name, parts.declared or parts.digest, params, *rest]).encode()).hexdigest()
+    rest = [parts.env, parts.format, sorted(parts.packages.items()), sorted(parts.options.items())]
+    return hashlib.sha256(_encode([1, name, parts.declared or parts.digest, params, *rest]).encode())
+
+
+def version_at(head: Hash, inputs: Mapping[str, str], partition: str) -> str:
+    """The Version of one partition ("" for none), from what it shares with the others."""
+    digest = head.copy()
+    # No name, digest or key holds a NUL, and this takes a third of what JSON does.
+    digest.update("\0".join([partition, *map("\0".join, sorted(inputs.items()))]).encode())
+    return digest.hexdigest()
 
 
 _encode = json.JSONEncoder().encode
@@ -66,7 +83,7 @@ def compare(old: Parts, new: Parts) -> list[Change]:
     changes += _differences("input", old.inputs, new.inputs, shown=_shown_input)
     changes += _differences("requirement", dict.fromkeys(old.env, "declared"), dict.fromkeys(new.env, "declared"))
     changes += _differences("package", old.packages, new.packages)
-    changes += _differences("option", {"format": old.format}, {"format": new.format})
+    changes += _differences("option", {"format": old.format, **old.options}, {"format": new.format, **new.options})
     return changes + _differences("option", {"version": old.declared}, {"version": new.declared})
 
 

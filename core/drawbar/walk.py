@@ -15,21 +15,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from drawbar.asset import MISSING, Asset
+from drawbar.asset import MISSING
 from drawbar.crew import Crew
 from drawbar.errors import CancelledError
-from drawbar.events import AssetBlocked, AssetCancelled, Made
+from drawbar.events import AssetBlocked, Made
 from drawbar.making import Maker
-from drawbar.plan import HERE
+from drawbar.planner import HERE, consumers
 from drawbar.records import Record
 from drawbar.results import AssetResult, error_text
+from drawbar.stopping import stop
 from drawbar.tools import Tools
-from drawbar.version import transient_version, version_of
-from drawbar.work import Cell, Input, Result, Work
+from drawbar.version import transient_version
+from drawbar.work import Cell, Input, Many, Result, Work
 
 REMOTE_AT_ONCE = 64
-# The time a function in this process has to notice that it was interrupted, in seconds.
-NOTICE = 5.0
 # How long works wait before another thread is started for them, and endings while works wait, in seconds.
 SHORT = 0.003
 PAUSE = 0.001
@@ -55,21 +54,25 @@ class _Node:
 class Walk:
     """One walk, from the first decision to the last ending; `results` holds them by name."""
 
-    def __init__(self, tools: Tools, *, crew_size: int, on_interrupt: str) -> None:
+    def __init__(self, tools: Tools, *, on_interrupt: str, at_targets: int = REMOTE_AT_ONCE) -> None:
         planner = tools.planner
         self.tools, self.planner, self.graph = tools, planner, planner.graph
         self.maker, self.on_interrupt = Maker(tools), on_interrupt
-        self.here, self.there = Crew(crew_size, "drawbar-here", eager=False), Crew(REMOTE_AT_ONCE, "drawbar-there")
+        self.here = Crew(planner.config.max_workers, "drawbar-here", eager=False)
+        self.there = Crew(at_targets, "drawbar-there")
         self.endings: queue.SimpleQueue[tuple[str, Result | BaseException]] = queue.SimpleQueue()
         self.nodes: dict[str, _Node] = {}
         self.results: dict[str, AssetResult] = {}
         self.doing: dict[str, tuple[Work, float]] = {}
-        names = set(planner.names)
-        self.below = {name: [one for one in takers if one in names] for name, takers in self.graph.dependents().items()}
+        self.units = planner.units
+        self.below = consumers(self.units)
         self.uses = {name: len(takers) for name, takers in self.below.items()}
-        self.waits = {name: len(set(self.graph.edges[name].values())) for name in planner.names}
-        self.ready = deque(name for name in planner.names if not self.waits[name])
-        self._keys = planner.keys
+        self.waits = {name: sum(1 for _ in unit.above) for name, unit in self.units.items()}
+        self.ready = deque(name for name, waits in self.waits.items() if not waits)
+        # What is one of many in a parameter is read again when it is needed: all of them may be more than memory holds.
+        self._many = {
+            up for unit in self.units.values() for feed in unit.feeds.values() if feed.labels for up in feed.units
+        }
 
     def go(self) -> str:
         """Walk to the end, or until interrupted; the run's state, when every asset has a result."""
@@ -77,12 +80,14 @@ class Walk:
         try:
             self._walk()
         except KeyboardInterrupt as interrupt:
-            self._interrupted(leave=self.on_interrupt == "leave" or isinstance(interrupt, Evicted))
+            stop(self, leave=self.on_interrupt == "leave" or isinstance(interrupt, Evicted))
             state = "cancelled"
         finally:
             self.here.dismiss()
             self.there.dismiss()
+            self.planner.store.index.flush()
             self.planner.store.files.tidy()
+            self.tools.values.tidy()
         self._settle_transients()
         if state == "succeeded" and any(one.state in _UNWELL for one in self.results.values()):
             return "failed"
@@ -93,9 +98,9 @@ class Walk:
             while self.ready:
                 self._decide(self.ready.popleft())
             if self.doing:
-                self._ended(*self._next())
+                self.ended(*self._next())
                 while not self.endings.empty():
-                    self._ended(*self.endings.get())
+                    self.ended(*self.endings.get())
 
     def _next(self) -> tuple[str, Result | BaseException]:
         """The next ending. Long functions get more threads; short ones share one, as they share Python's lock."""
@@ -111,38 +116,48 @@ class Walk:
 
     def _decide(self, name: str) -> None:
         """Reuse the asset, or hand it to a crew; all that needs no waiting happens here, in the caller's thread."""
-        one = self.graph.assets[name]
+        unit = self.units[name]
+        one = unit.asset
         try:
             if one.source is not None:
-                now = self.planner.source(name)
+                now = self.planner.source(unit)
                 made = Made(
-                    key=self._keys[name], data_version=now.data_version, uri=now.uri, bytes=now.bytes, source=True
+                    key=unit.key,
+                    data_version=now.data_version,
+                    uri=now.uri,
+                    bytes=now.bytes,
+                    source=True,
+                    pattern=one.source.path,
                 )
                 self._done(name, _Node(made, None, now.data_version), "reused", "an input from outside", None)
                 return
-            edges = self.graph.edges[name]
-            parts = self.planner.parts(name, {param: self.nodes[up].stands for param, up in edges.items()})
-            version = version_of(parts, name)
+            inputs = self.planner.inputs(unit, lambda up: self.nodes[up].stands)
+            version = self.planner.version(unit, inputs)
             work = Work(
-                asset=one,
-                key=self._keys[name],
+                unit=unit,
                 version=version,
-                parts=parts,
+                parts=self.planner.shared_parts(one),
                 inputs={},
                 params=self.planner.params_of(one),
-                target=self.planner.target(name),
+                target=self.planner.target(one.name),
                 reason="",
-                modules=self.planner.codes[name].modules if name in self.planner.codes else (),
+                modules=self.planner.codes[one.name].modules if one.name in self.planner.codes else (),
                 again=name in self.planner.forced,
             )
             if not one.options.persist:
+                work.parts = self.planner.parts(unit, inputs)
                 self._decide_transient(name, work)
                 return
-            record, trouble = self.planner.record(name, version)
+            record, trouble = self.planner.record(unit, version)
             if record is not None:
-                self._reuse(name, work, record)
+                if self.planner.unchecked(unit, record):
+                    work.inputs = self._inputs(name)
+                    self._send(name, work, lambda: self.maker.check_again(work, record))
+                else:
+                    self._reuse(name, work, record)
                 return
-            work.reason, _ = self.planner.why(name, parts, trouble)
+            work.parts = self.planner.parts(unit, inputs)
+            work.reason, _ = self.planner.why(unit, work.parts, trouble)
             work.again = work.again or bool(trouble)
         except Exception as error:
             self._failed(name, error)
@@ -173,29 +188,36 @@ class Walk:
         self.nodes[name] = _Node(made, None, stands, cell=cell)
         (self.here if work.target == HERE else self.there).do(make)
 
-    def _inputs(self, name: str) -> dict[str, Input]:
+    def _inputs(self, name: str) -> dict[str, Input | Many]:
         """The inputs of a work. A value in memory goes to its last taker as it is; the others read their own copies."""
-        found = {}
-        for up in set(self.graph.edges[name].values()):
+        unit = self.units[name]
+        for up in unit.above:
             self.uses[up] -= 1
-        for param, up in self.graph.edges[name].items():
-            node = self.nodes[up]
-            held = MISSING
-            if node.held is not MISSING:
-                last = self.uses[up] <= 0
-                if last or type(node.held) in _SHARED:
-                    held = node.held
-                if last:
-                    node.held = MISSING
-            found[param] = Input(up, node.made, node.record, held, node.cell)
-        return found
+        return {
+            param: self._input(feed.units[0])
+            if feed.labels is None
+            else Many({label: self._input(up) for label, up in zip(feed.labels, feed.units, strict=True)})
+            for param, feed in unit.feeds.items()
+        }
 
-    def _send(self, name: str, work: Work) -> None:
+    def _input(self, up: str) -> Input:
+        node = self.nodes[up]
+        held = MISSING
+        if node.held is not MISSING:
+            last = self.uses[up] <= 0
+            if last or type(node.held) in _SHARED:
+                held = node.held
+            if last:
+                node.held = MISSING
+        return Input(up, node.made, node.record, held, node.cell)
+
+    def _send(self, name: str, work: Work, how: Callable[[], Result] | None = None) -> None:
+        """Have a work done by a crew: made, as often as it takes, unless `how` says otherwise."""
         self.doing[name] = (work, time.monotonic())
 
         def make() -> None:
             try:
-                self.endings.put((name, self._tried(work)))
+                self.endings.put((name, self._tried(work) if how is None else how()))
             except BaseException as error:
                 self.endings.put((name, error))
 
@@ -204,23 +226,26 @@ class Walk:
     def _tried(self, work: Work) -> Result:
         """Make it, as often as its options allow, waiting twice as long each time, with some chance in it."""
         options = work.asset.options
-        for attempt in range(1, options.retries + 2):
+        # A fan-out tries each of its items so often.
+        retries = 0 if options.over else options.retries
+        for attempt in range(1, retries + 2):
             try:
                 return self.maker.make(work, attempt)
             except Exception:
-                if attempt > options.retries or self.tools.stopped.is_set():
+                if attempt > retries or self.tools.stopped.is_set():
                     raise
                 delay = options.retry_delay * 2 ** (attempt - 1) * random.uniform(0.8, 1.2)  # noqa: S311  # jitter
-                self.maker.tell_waiting(work, "", f"trying again in {delay:.0f} s ({attempt} of {options.retries})")
+                self.maker.tell_waiting(work, "", f"trying again in {delay:.0f} s ({attempt} of {retries})")
                 self.tools.stopped.wait(delay)
         raise AssertionError  # pragma: no cover  # the last attempt returns or raises
 
-    def _ended(self, name: str, ending: Result | BaseException) -> None:
+    def ended(self, name: str, ending: Result | BaseException) -> None:
+        """Take in how a work ended."""
         work, began = self.doing.pop(name)
         if isinstance(ending, BaseException):
             self._failed(name, ending, time.monotonic() - began, work)
             return
-        keep = self.uses[name] > 0 and ending.held is not MISSING
+        keep = self.uses[name] > 0 and ending.held is not MISSING and name not in self._many
         stands = ending.record.data_version if ending.record else ending.made.data_version
         node = _Node(ending.made, ending.record, stands, ending.held if keep else MISSING, self._cell(name))
         self._done(name, node, ending.state, ending.reason, work, ending.seconds)
@@ -230,9 +255,8 @@ class Walk:
         return known.cell if known else None
 
     def _reuse(self, name: str, work: Work, record: Record) -> None:
-        published = self.tools.values.publish(work.asset, record)
-        made = record.made(self.planner.store.uri(record), published)
-        reason = f"made {record.at:%Y-%m-%d %H:%M} UTC by {record.by}@{record.host}"
+        made = self.tools.values.published(work.unit, record)
+        reason = record.told
         work.inputs = self._inputs(name)
         self.maker.tell_reused(work, made, reason)
         self._done(name, _Node(made, record, record.data_version), "reused", reason, work)
@@ -254,7 +278,7 @@ class Walk:
             uri=made.published or made.uri,
             run_id=made.run_id,
             rows=made.rows,
-            _load=self._loader(self.graph.assets[name], node),
+            _load=self._loader(name, node),
         )
         self._settle(name)
 
@@ -265,19 +289,23 @@ class Walk:
                 continue
             error = node.cell.error
             self.results[name] = AssetResult(
-                key=self._keys[name],
+                key=self.units[name].key,
                 state="failed" if error else "made" if node.cell.made else "skipped",
                 reason=error_text(error) if error else "transient" if node.cell.made else "nothing that takes it ran",
                 version=node.made.version,
-                target=self.planner.target(name),
+                target=self.target(name),
                 error=error,
                 _load=node.cell.value,
             )
 
-    def _loader(self, one: Asset, node: _Node) -> Callable[[], Any]:
+    def target(self, name: str) -> str:
+        """Where a unit is made."""
+        return self.planner.target(self.units[name].asset.name)
+
+    def _loader(self, name: str, node: _Node) -> Callable[[], Any]:
         if node.cell is not None:
             return node.cell.value
-        taken = Input(one.name, node.made, node.record)
+        one, taken = self.units[name].asset, Input(name, node.made, node.record)
         return lambda: self.tools.values.value(taken, None if one.returns is MISSING else one.returns, one.fn)
 
     def _settle(self, name: str) -> None:
@@ -288,33 +316,32 @@ class Walk:
 
     def _failed(self, name: str, error: BaseException, seconds: float = 0.0, work: Work | None = None) -> None:
         self.results[name] = AssetResult(
-            key=self._keys[name],
+            key=self.units[name].key,
             state="cancelled" if isinstance(error, CancelledError) else "failed",
             reason=error_text(error),
             version=work.version if work else "",
-            target=self.planner.target(name),
+            target=self.target(name),
             seconds=seconds,
             error=error,
         )
         for blocked in self._all_below(name):
             if blocked not in self.results:
+                unit = self.units[blocked]
                 because = tuple(
-                    self._keys[up]
-                    for up in dict.fromkeys(self.graph.edges[blocked].values())
-                    if up in self.results and self.results[up].state in _UNWELL
+                    self.units[up].key for up in unit.above if up in self.results and self.results[up].state in _UNWELL
                 )
                 self.results[blocked] = AssetResult(
-                    key=self._keys[blocked],
+                    key=unit.key,
                     state="blocked",
                     reason=f"{name} {self.results[name].state}",
-                    target=self.planner.target(blocked),
+                    target=self.target(blocked),
                 )
                 self.tools.tell(
                     AssetBlocked(
                         run_id=self.tools.run_id,
                         at=datetime.now(UTC),
-                        key=self._keys[blocked],
-                        asset=self.graph.assets[blocked],
+                        key=unit.key,
+                        asset=unit.asset,
                         because=because,
                     )
                 )
@@ -327,72 +354,3 @@ class Walk:
                 if taker not in seen:
                     seen.add(taker)
                     todo.append(taker)
-
-    def _interrupted(self, *, leave: bool) -> None:
-        """Stop: jobs are cancelled or left, functions here are interrupted, what is unfinished is told so."""
-        self.tools.leave = leave
-        self.tools.stopped.set()
-        confirmed: set[str] = set()
-        stopping = Crew(REMOTE_AT_ONCE, "drawbar-stopping")
-        for dispatcher, handle in () if leave else list(self.tools.running.values()):
-            stopping.do(lambda d=dispatcher, h=handle: d.cancel(h))  # type: ignore[misc]
-        self.here.interrupt()
-        deadline = time.monotonic() + NOTICE
-        over: set[str] = set()
-        # A job that is being submitted now is still waited for: it may be left only once it is known to be there.
-        while set(self.doing) - over - self._left(leave=leave) and time.monotonic() < deadline:
-            try:
-                name, ending = self.endings.get(timeout=0.1)
-            except queue.Empty:
-                continue
-            except KeyboardInterrupt:
-                break
-            over.add(name)
-            if isinstance(ending, CancelledError):
-                confirmed.add(name)
-            if isinstance(ending, Result) and name in self.doing:
-                self._ended(name, ending)
-        left = self._left(leave=leave)
-        for name in self.planner.names:
-            if name not in self.results:
-                self._cancelled(name, left=name in left, confirmed=name in confirmed)
-
-    def _left(self, *, leave: bool) -> set[str]:
-        """The assets whose jobs are under way on their targets, and are to stay so."""
-        return {name for name in list(self.doing) if leave and str(self._keys[name]) in self.tools.running}
-
-    def _cancelled(self, name: str, *, left: bool, confirmed: bool) -> None:
-        work, began = self.doing.get(name, (None, time.monotonic()))
-        reason = "interrupted"
-        if left:
-            reason = "left running on its target"
-        elif confirmed:
-            reason = "cancelled on its target"
-        elif work is not None and work.target != HERE:
-            reason = "interrupted; its target has not confirmed that it stopped"
-        seconds = time.monotonic() - began
-        self.results[name] = AssetResult(
-            key=self._keys[name],
-            state="cancelled",
-            reason=reason,
-            version=work.version if work else "",
-            target=self.planner.target(name),
-            seconds=seconds,
-        )
-        lease = self.tools.leases.get(str(self._keys[name]))
-        if left and lease is not None:
-            lease.release()  # whoever comes next attaches to the job at once, on any machine
-        run_id = self.tools.accounts.pop(str(self._keys[name]), None)
-        if work is not None and run_id is not None:
-            self.tools.tell(
-                AssetCancelled(
-                    run_id=self.tools.run_id,
-                    asset_run_id=run_id,
-                    at=datetime.now(UTC),
-                    key=work.key,
-                    asset=work.asset,
-                    seconds=seconds,
-                    left=left,
-                    inputs=work.inputs_made,
-                )
-            )

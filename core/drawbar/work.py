@@ -1,4 +1,4 @@
-"""What passes between the walk and the making of one asset: a Work goes out, a Result comes back."""
+"""What passes between the walk and the making of one unit: a Work goes out, a Result comes back."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from drawbar.asset import MISSING, Asset
 from drawbar.events import Made
 from drawbar.keys import AssetKey
 from drawbar.records import Parts, Record
+from drawbar.selection import Unit
 
 
 @dataclass(slots=True)
@@ -28,14 +29,20 @@ class Input:
 
 
 @dataclass(slots=True)
-class Work:
-    """One asset to make: everything that was decided about it."""
+class Many:
+    """The inputs behind a parameter that receives a mapping, by label."""
 
-    asset: Asset
-    key: AssetKey
+    inputs: Mapping[str, Input]
+
+
+@dataclass(slots=True)
+class Work:
+    """One unit to make: everything that was decided about it."""
+
+    unit: Unit
     version: str
     parts: Parts
-    inputs: Mapping[str, Input]
+    inputs: Mapping[str, Input | Many]
     params: Mapping[str, Any]
     target: str
     reason: str
@@ -43,9 +50,22 @@ class Work:
     again: bool = False
 
     @property
+    def asset(self) -> Asset:
+        """The asset whose unit it is."""
+        return self.unit.asset
+
+    @property
+    def key(self) -> AssetKey:
+        """The unit's identity."""
+        return self.unit.key
+
+    @property
     def inputs_made(self) -> tuple[Made, ...]:
         """The inputs as events tell of them."""
-        return tuple(one.made for one in self.inputs.values())
+        found: list[Made] = []
+        for one in self.inputs.values():
+            found += [each.made for each in one.inputs.values()] if isinstance(one, Many) else [one.made]
+        return tuple(found)
 
 
 @dataclass(slots=True)
