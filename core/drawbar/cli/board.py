@@ -13,6 +13,7 @@ from drawbar.events import (
     AssetCancelled,
     AssetFailed,
     AssetMade,
+    AssetProgress,
     AssetReused,
     AssetStarted,
     AssetWaiting,
@@ -51,7 +52,7 @@ class Row:
 
 @dataclass(slots=True)
 class Board:
-    """Rows by asset name, in dependency order; `began` is the run's start, by the monotonic clock.
+    """Rows by unit, in dependency order; `began` is the run's start, by the monotonic clock.
 
     What `redactor` takes out of a message is not shown.
     """
@@ -77,11 +78,11 @@ class Board:
         if isinstance(event, RunStarted):
             for key in event.assets:
                 source = self.graph.assets[key.name].source is not None
-                self.rows[key.name] = Row(key.name, state="source" if source else TO_COME)
+                self.rows[key.unit] = Row(key.unit, state="source" if source else TO_COME)
             return None
         if isinstance(event, RunEnded):
             return None
-        row = self.rows.setdefault(event.key.name, Row(event.key.name))
+        row = self.rows.setdefault(event.key.unit, Row(event.key.unit))
         _apply(row, event)
         if isinstance(event, AssetFailed):
             row.note = self.redactor.text(row.note)
@@ -98,6 +99,9 @@ def _apply(row: Row, event: Event) -> None:
             if row.state != "running":
                 row.state = "retrying" if row.state == "retrying" else "waiting"
                 row.since = row.since or time.monotonic()
+        case AssetProgress():
+            of = "" if event.total is None else f" of {event.total:,}"
+            row.note = f"{event.done:,}{of} items" + (f", {event.failed:,} failed" if event.failed else "")
         case AssetReused():
             row.state, row.bytes, row.note = "reused", event.made.bytes, event.reason
         case AssetMade():
@@ -109,7 +113,7 @@ def _apply(row: Row, event: Event) -> None:
             row.state, row.seconds = "cancelled", event.seconds
             row.note = f"left running on {row.target}" if event.left else ""
         case AssetBlocked():
-            row.state, row.note = "blocked", "needs " + ", ".join(key.name for key in event.because)
+            row.state, row.note = "blocked", "needs " + ", ".join(key.unit for key in event.because)
         case _:
             pass
 

@@ -15,7 +15,8 @@ from drawbar.cli import output
 from drawbar.cli.project import Project, settings, words
 from drawbar.graph import Graph
 from drawbar.keys import AssetKey
-from drawbar.plan import Plan, Planner
+from drawbar.plan import Plan
+from drawbar.planner import Planner
 from drawbar.store import Store
 from drawbar.version import Change, compare
 
@@ -49,16 +50,16 @@ def command(
         meant = Project.of(words, project=project, store=store, namespace=namespace)
         key = meant.key()
         graph = meant.graph()
-        name = graph[key.name].name
+        name = AssetKey(graph.namespace, graph[key.name].name, key.partition).unit
         chosen = meant.settings(graph, **given)
-        remembered = as_last_time(graph, graph.select([name]), Store(meant.config.store), meant)
+        remembered = as_last_time(graph, graph.select([key.name]), Store(meant.config.store), meant)
         for param, value in remembered.items():
             if param not in chosen["params"] and param not in meant.config.params:
                 chosen["params"][param] = value
                 output.tell(f"{param} as last time: {output.one_line(repr(value))}")
         found = explain(graph, name, chosen)
         if as_json:
-            output.answer(_json(str(graph.key(name)), found), out)
+            output.answer(_json(f"{graph.namespace}/{name}", found), out)
             return
         output.show(output.one_line(f"{name}: {found.verdict}"), out)
         for change in found.changes:
@@ -84,7 +85,9 @@ def explain(graph: Graph, name: str, chosen: Mapping[str, Any]) -> Explanation:
     changes = one.changes
     if not one.certain:
         latest = planner.store.latest(one.key)
-        changes = tuple(compare(latest.parts, planner.parts(name, latest.parts.inputs))) if latest else ()
+        changes = (
+            tuple(compare(latest.parts, planner.parts(planner.units[name], latest.parts.inputs))) if latest else ()
+        )
     if one.certain or changes:
         return Explanation(one.reason if one.certain and not changes else "it is made again", changes, above)
     return Explanation(f"nothing of its own changed; {one.reason}", (), above)

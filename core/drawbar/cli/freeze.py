@@ -108,7 +108,8 @@ def newest(place: Store, key: AssetKey) -> Record | None:
     """
     found = [place.latest(key), *place.rejected(key)]
     if key.partition is None and not any(found):
-        found = [*place.latest_of([key.at(one) for one in place.partitions(key)])]
+        parts = [key.at(one) for one in place.partitions(key)]
+        found = [*place.latest_of(parts), *(one for part in parts for one in place.rejected(part))]
     return max((one for one in found if one is not None), key=lambda one: one.at, default=None)
 
 

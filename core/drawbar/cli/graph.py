@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import webbrowser
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from drawbar.cli.picture import Card
 from drawbar.cli.project import Project, words
 from drawbar.errors import StoreError
 from drawbar.graph import Graph
-from drawbar.plan import HERE
+from drawbar.planner import HERE
 from drawbar.records import Ending, Record
 from drawbar.store import Store
 
@@ -76,10 +77,27 @@ def cards_of(graph: Graph, names: Sequence[str], store: Store) -> list[Card]:
     try:
         endings = _endings(store, graph.namespace)
         records = dict(zip(names, store.latest_of([graph.key(name) for name in names]), strict=True))
+        parts = {name: store.partitions(graph.key(name)) for name in names if graph[name].partitions}
     except StoreError as error:
         output.tell_error(error)
-        endings, records = {}, {}
-    return [_card(graph, graph[name], endings.get(str(graph.key(name))), records.get(name)) for name in names]
+        endings, records, parts = {}, {}, {}
+    return [
+        _parted(graph, graph[name], endings, parts.get(name, []))
+        if graph[name].partitions
+        else _card(graph, graph[name], endings.get(str(graph.key(name))), records.get(name))
+        for name in names
+    ]
+
+
+def _parted(graph: Graph, asset: Asset, endings: Mapping[str, Ending], there: Sequence[str]) -> Card:
+    """The card of an asset with partitions: how many are made, and how many failed when they were last tried."""
+    card = _card(graph, asset, None, None)
+    if asset.source is not None:
+        return card
+    begin = f"{graph.namespace}/{asset.name}@"
+    failed = sum(one.state == "failed" for key, one in endings.items() if key.startswith(begin))
+    detail = f"{len(there):,} partitions" + (f", {failed:,} failed" if failed else "")
+    return replace(card, state="failed" if failed else "made" if there else card.state, detail=detail if there else "")
 
 
 def _endings(store: Store, namespace: str) -> Mapping[str, Ending]:

@@ -97,17 +97,21 @@ def state_of(one: Journal) -> str:
 
 
 def of_asset(place: Store, key: AssetKey, limit: int) -> list[dict[str, Any]]:
-    """What happened to one asset, newest first. A record stands in for a run that was killed before it could tell."""
+    """What happened to one asset, newest first. A record stands in for a run that was killed before it could tell.
+
+    Of an asset with partitions what happened to any of them, as far as runs have told it.
+    """
     lines: list[dict[str, Any]] = []
     told: set[str] = set()
     for journal in place.journals(key.namespace, limit * _LOOKED_THROUGH):
         for one in journal.assets:
-            if one.key == str(key):
+            if one.key == str(key) or (key.partition is None and one.key.startswith(f"{key}@")):
                 told |= {one.run_id} if one.state == "made" else set()
                 lines.append(_line(journal, one))
     lines += [
         {
             "at": record.at.isoformat(),
+            "partition": key.partition,
             "by": record.by,
             "host": record.host,
             "state": "made",
@@ -122,12 +126,13 @@ def of_asset(place: Store, key: AssetKey, limit: int) -> list[dict[str, Any]]:
         for record in place.records(key)
         if record.run_id not in told
     ]
-    return sorted(lines, key=lambda line: str(line["at"]), reverse=True)[:limit]
+    return sorted(lines, key=lambda line: (str(line["at"]), line["partition"] or ""), reverse=True)[:limit]
 
 
 def _line(journal: Journal, one: Ending) -> dict[str, Any]:
     return {
         "at": (journal.ended or journal.started).isoformat(),
+        "partition": AssetKey.parse(one.key).partition,
         "by": journal.by,
         "host": journal.host,
         "state": one.state,
@@ -142,11 +147,15 @@ def _line(journal: Journal, one: Ending) -> dict[str, Any]:
 
 
 def _show_asset(lines: list[dict[str, Any]]) -> None:
-    names = ("when", "who", "state", "target", "seconds", "size", "version", "data version", "why")
+    names = ["when", "who", "state", "target", "seconds", "size", "version", "data version", "why"]
+    parts = any(line["partition"] for line in lines)
+    if parts:
+        names.insert(1, "partition")
     table = output.table(*names, right=("seconds", "size"), wide=("why",))
     for line in lines:
         table.add_row(
             output.when(datetime.fromisoformat(line["at"])),
+            *([line["partition"] or ""] if parts else []),
             f"{line['by']}@{line['host']}",
             output.styled(line["state"]),
             line["target"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,9 @@ import click
 from drawbar.cli import output
 from drawbar.cli.project import Project, settings, words
 from drawbar.plan import Decision
+
+_LONG = 40
+_QUIET = ("reuse", "source", "skip")
 
 
 @click.command("plan", epilog="Example: drawbar plan pipeline.py neighbours -p base_url=http://localhost:8000/")
@@ -39,11 +44,18 @@ def command(
             output.answer({"store": meant.config.store, "counts": found.counts, "assets": assets}, out)
             return
         table = output.table("asset", "target", "action", "why", wide=("why",))
-        for name, one in found.decisions.items():
+        for name, one in told(found.decisions).items():
             action = output.styled(one.action) if one.certain else output.styled(f"{one.action} ?")
             table.add_row(name, one.target, action, output.one_line(one.reason))
         output.show(table, out)
         output.show(", ".join(f"{count} to {action}" for action, count in found.counts.items()), out)
+
+
+def told(decisions: Mapping[str, Decision]) -> Mapping[str, Decision]:
+    """The decisions that a person reads: of more than fill a screen, those on what runs or cannot."""
+    if len(decisions) <= _LONG:
+        return decisions
+    return dict(islice(((name, one) for name, one in decisions.items() if one.action not in _QUIET), _LONG))
 
 
 def decision_json(one: Decision) -> dict[str, Any]:

@@ -26,16 +26,21 @@ from drawbar.events import (
     AssetFailed,
     AssetLog,
     AssetMade,
+    AssetProgress,
     AssetReused,
     AssetStarted,
     AssetWaiting,
     Event,
 )
-from drawbar.plan import HERE
+from drawbar.planner import HERE
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _MARKS = {"made": "✓", "reused": "=", "failed": "✗", "blocked": "!", "cancelled": "-", "source": "·", TO_COME: " "}
 _ENDS = (AssetMade, AssetFailed, AssetCancelled)
+
+
+# Assets of a run that are told one by one, and seconds between the lines about a run of more.
+_MANY, _EVERY = 100, 5.0
 
 
 class Show(Protocol):
@@ -53,19 +58,33 @@ class Progress:
         self._streams: dict[tuple[str, str], Lines] = {}
         self._catching: dict[str, AbstractContextManager[None]] = {}
         self._lock = threading.Lock()
+        self._told = time.monotonic()
 
     def __call__(self, event: Event) -> None:
         """Take in an event."""
         if isinstance(event, AssetLog):
-            self._logged(event.key.name, event.stream, event.data)
+            self._logged(event.key.unit, event.stream, event.data)
             return
         if isinstance(event, _ENDS):
-            self._ended(event.key.name)
+            self._ended(event.key.unit)
         row = self.board.note(event)
-        if row is not None and self._wordy and (line := _line(event, row)):
+        if row is not None and self._wordy and not self._is_one_of_many(event) and (line := _line(event, row)):
             self._show.say([line])
         if isinstance(event, AssetStarted) and event.target == HERE:
-            self._catch(event.key.name)
+            self._catch(event.key.unit)
+
+    def _is_one_of_many(self, event: Event) -> bool:
+        """In a big run the lines of what goes as expected become one line every few seconds."""
+        if len(self.board.rows) <= _MANY or not isinstance(event, AssetReused | AssetMade | AssetStarted):
+            return False
+        now = time.monotonic()
+        if now - self._told > _EVERY:
+            self._told = now
+            counts = self.board.counts
+            ended = sum(count for state, count in counts.items() if state not in (*UNDER_WAY, TO_COME))
+            states = ", ".join(f"{count:,} {state}" for state, count in counts.items() if state != TO_COME)
+            self._show.say([f"{ended:,} of {len(self.board.rows):,}: {states}"])
+        return True
 
     def _logged(self, name: str, stream: str, data: bytes) -> None:
         with self._lock:
@@ -204,6 +223,8 @@ def _line(event: Event, row: Row) -> str:  # noqa: PLR0911  # one line an event
             return f"{row.name} started{where}{f' ({row.note})' if row.note else ''}"
         case AssetWaiting():
             return f"{row.name} waits: {event.message}"
+        case AssetProgress():
+            return f"{row.name}: {row.note}"
         case AssetReused():
             return f"{row.name} reused: {event.reason}"
         case AssetMade():

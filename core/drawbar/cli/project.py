@@ -58,6 +58,12 @@ def settings(function: F) -> F:
     for option in (
         click.option("--force", multiple=True, metavar="ASSET", help="Make it again, whatever is there."),
         click.option(
+            "--partition",
+            multiple=True,
+            metavar="KEY|FROM..TO",
+            help="A partition's key, a range, `latest` or `all`, of the assets that have partitions; may be repeated.",
+        ),
+        click.option(
             "--target",
             multiple=True,
             metavar="NAME|OLD=NEW",
@@ -117,8 +123,8 @@ class Project:
         return Graph.from_modules(*self.modules, namespace=self.config.namespace, options=self.config.assets)
 
     def names(self, graph: Graph) -> list[str] | None:
-        """The assets wanted by their names in the graph; None for all. UnknownAssetError for what is none."""
-        return [graph[one].name for one in self.wanted] or None
+        """The units wanted as `name` or `name@partition`; None for all. UnknownAssetError for what is none."""
+        return _in_graph(graph, self.wanted) or None
 
     def key(self) -> AssetKey:
         """The one asset that a command about a single asset was given."""
@@ -127,7 +133,13 @@ class Project:
         return AssetKey.parse(self.wanted[0], self.config.namespace)
 
     def settings(
-        self, graph: Graph, *, param: Sequence[str] = (), target: Sequence[str] = (), force: Sequence[str] = ()
+        self,
+        graph: Graph,
+        *,
+        param: Sequence[str] = (),
+        target: Sequence[str] = (),
+        force: Sequence[str] = (),
+        partition: Sequence[str] = (),
     ) -> dict[str, Any]:
         """What `drawbar.run` and `drawbar.plan` take: parameters as their annotations say, targets, what to force."""
         from drawbar import params
@@ -135,9 +147,16 @@ class Project:
         return {
             "params": params.from_text(graph, _pairs(param, "--param", "NAME=VALUE")),
             "target": _target(target),
-            "force": [graph[one].name for one in force],
+            "force": _in_graph(graph, force),
+            "partitions": list(partition) or None,
             "config": self.config,
         }
+
+
+def _in_graph(graph: Graph, words: Sequence[str]) -> list[str]:
+    """Assets, perhaps at a partition, by their names in the graph; an expanded function stands for its variants."""
+    parted = [word.partition("@") for word in words]
+    return [f"{own}{at}{key}" for name, at, key in parted for own in graph.named(name)]
 
 
 def _is_file(word: str) -> bool:

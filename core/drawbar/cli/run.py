@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -15,32 +15,48 @@ from drawbar.cli import EVICTED, FAILED, INTERRUPTED, output
 from drawbar.cli.board import Board
 from drawbar.cli.project import Project, settings, words
 from drawbar.errors import DrawbarError, JobError, RemoteError
-from drawbar.plan import HERE
+from drawbar.planner import HERE
 from drawbar.redact import Redactor
 from drawbar.results import AssetResult, RunResult
 
+F = TypeVar("F", bound=Callable[..., Any])
 # A table longer than this hides what went as expected.
 _LONG = 40
+
+
+def running(function: F) -> F:
+    """The options of commands that make assets."""
+    for option in (
+        click.option("--no-lineage", is_flag=True, help="Leave no account of this run."),
+        click.option("--workers", type=click.IntRange(1), metavar="N", help="Make at most so many assets at once."),
+        click.option(
+            "--on-interrupt",
+            type=click.Choice(["cancel", "leave"]),
+            default="cancel",
+            show_default=True,
+            help="What Ctrl-C does to jobs on targets; SIGTERM always leaves them running.",
+        ),
+    ):
+        function = option(function)
+    return words(settings(function))
 
 
 @click.command(
     "run", epilog="Example: drawbar run pipeline.py neighbours -p base_url=http://localhost:8000/ --target gpu-box"
 )
-@words
-@settings
-@click.option(
-    "--on-interrupt",
-    type=click.Choice(["cancel", "leave"]),
-    default="cancel",
-    show_default=True,
-    help="What Ctrl-C does to jobs on targets; SIGTERM always leaves them running.",
-)
-@click.option("--workers", type=click.IntRange(1), metavar="N", help="How many assets this process makes at once.")
-@click.option("--no-lineage", is_flag=True, help="Leave no account of this run.")
+@running
 @click.pass_context
-def command(
-    ctx: click.Context,
-    /,
+def command(ctx: click.Context, /, **given: Any) -> None:
+    """Make assets, reusing what is there. All assets of the modules, unless some are named.
+
+    Words that end in .py or lead to a file are modules, as are those named in the configuration; the rest are assets.
+    Exits with 0 when everything wanted is there, 1 when something failed, 2 when the question was wrong, 130 after
+    Ctrl-C and 143 after SIGTERM.
+    """
+    ctx.exit(go(**given))
+
+
+def go(
     *,
     words: tuple[str, ...],
     project: Path | None,
@@ -51,13 +67,8 @@ def command(
     workers: int | None,
     no_lineage: bool,
     **given: Any,
-) -> None:
-    """Make assets, reusing what is there. All assets of the modules, unless some are named.
-
-    Words that end in .py or lead to a file are modules, as are those named in the configuration; the rest are assets.
-    Exits with 0 when everything wanted is there, 1 when something failed, 2 when the question was wrong, 130 after
-    Ctrl-C and 143 after SIGTERM.
-    """
+) -> int:
+    """Make what is asked for, showing it; the exit status."""
     with output.reserved_stdout() as out:
         meant = Project.of(words, project=project, store=store, namespace=namespace)
         graph = meant.graph()
@@ -77,7 +88,7 @@ def command(
                 **chosen,
             )
         report(result, board, out, as_json=as_json)
-        ctx.exit(_status(result, stopped))
+        return _status(result, stopped)
 
 
 @contextmanager
@@ -134,9 +145,7 @@ def _json(result: RunResult, redactor: Redactor) -> dict[str, Any]:
 
 
 def _table(result: RunResult, redactor: Redactor) -> Any:
-    shown = list(result.assets.items())
-    if len(shown) > _LONG:
-        shown = [(name, one) for name, one in shown if one.state not in ("reused", "skipped")][:_LONG]
+    shown = list(_told(result))
     table = output.table("asset", "target", "state", "seconds", "size", "why", right=("seconds", "size"), wide=("why",))
     for name, one in shown:
         table.add_row(
@@ -150,10 +159,19 @@ def _table(result: RunResult, redactor: Redactor) -> Any:
     return table
 
 
+def _told(result: RunResult) -> Iterable[tuple[str, AssetResult]]:
+    """What a table shows: of more than fill a screen, what went wrong, then what was made."""
+    if len(result.assets) <= _LONG:
+        return result.assets.items()
+    rank = {"failed": 0, "cancelled": 1, "blocked": 2, "made": 3}
+    telling = [pair for pair in result.assets.items() if pair[1].state in rank]
+    return sorted(telling, key=lambda pair: rank[pair[1].state])[:_LONG]
+
+
 def _summary(result: RunResult, board: Board) -> str:
     counts = ", ".join(f"{count} {state}" for state, count in result.counts.items())
-    more = len(result.assets) - _LONG
-    hidden = f" ({more} or more not shown)" if more > 0 else ""
+    more = len(result.assets) - len(list(_told(result)))
+    hidden = f" ({more:,} not shown)" if more > 0 else ""
     return f"{result.state}: {counts}{hidden}, in {output.seconds(board_seconds(board)) or '0'} s"
 
 
