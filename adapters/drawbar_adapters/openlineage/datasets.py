@@ -1,4 +1,4 @@
-"""Where a value physically lies, in OpenLineage's naming rules: the same dataset for every version of an asset.
+"""Where a value physically lies, in OpenLineage's naming rules: one dataset for all versions and parts of an asset.
 
 A `Made` comes from an event; out goes the dataset's namespace and name, and the facets that say which version this is.
 """
@@ -6,10 +6,20 @@ A `Made` comes from an event; out goes the dataset's namespace and name, and the
 from __future__ import annotations
 
 import os.path
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from drawbar import profiles
+from drawbar.asset import Asset
+from drawbar.errors import PartitionError
 from drawbar.events import Made
+from drawbar.keys import AssetKey
+from drawbar.partitions import Partition
 from drawbar_adapters.naming import openlineage_symlink
 from drawbar_adapters.openlineage import facets
 from drawbar_adapters.openlineage.facets import Facet
@@ -19,6 +29,9 @@ _OVER_SSH = ("sftp", "ssh", "scp")
 # Their paths begin at a root; an object store's keys do not.
 _ROOTED = ("hdfs", "webhdfs", "http", "https", "ftp", "smb")
 _ACCOUNT_AFTER_AT = ("abfss", "wasbs")
+_FIELD = re.compile(r"\{[^{}]*\}")
+# What partitions alone are told apart by: their fields, as Hive writes them or bare, and an ending.
+_ONLY_FIELDS = re.compile(r"(?:(?:\w+=)?\0[/_|-]*)+(?:\.\w+)*\Z")
 
 
 def place(uri: str, *, folder: str = "") -> tuple[str, str]:
@@ -47,15 +60,34 @@ def place(uri: str, *, folder: str = "") -> tuple[str, str]:
     return f"{scheme}://{authority}", f"/{path}" if scheme in _ROOTED else path
 
 
-def dataset_of(made: Made, *, folder: str = "") -> tuple[str, str]:
-    """Namespace and name of the dataset that `made` is a version of.
+def whole(pattern: str) -> str:
+    """The place of all partitions together, of a path in which their fields stand in braces.
+
+    That is the folder that holds nothing but them, as other tools know it; the path as written where there is none.
+
+    >>> whole("s3://bucket/pages/{partition}.parquet"), whole("in/date={start:%Y/%m}/{region}.csv")
+    ('s3://bucket/pages', 'in')
+    >>> whole("out/{partition}/pages.csv")
+    'out/{partition}/pages.csv'
+    """
+    plain = _FIELD.sub("\0", pattern)
+    folder = plain.partition("\0")[0].rpartition("/")[0]
+    alone = _ONLY_FIELDS.match(plain[len(folder) + 1 :]) and place(folder)[1].strip("/.")
+    return folder if folder and alone else pattern
+
+
+def dataset_of(made: Made, *, folder: str = "", pattern: str = "") -> tuple[str, str]:
+    """Namespace and name of the dataset that `made` is a version of, or a partition.
 
     It is the published copy where there is one, since that is what others read; the place itself for a source; else
-    the asset's folder in the store, never the file of one version in it. A value kept in memory only has no place, and
+    the asset's folder in the store, never the file of one version or one partition in it. `pattern` is the path of
+    such a place as written, with the fields of a partition in braces. A value kept in memory only has no place, and
     goes by its logical name.
     """
     if made.published or made.source:
         where = made.published or made.uri
+        if "{" in pattern:
+            where = whole(pattern if "://" in pattern else str(Path(pattern).expanduser()))
         return place(where, folder=folder) if where else openlineage_symlink(made.key)
     if not made.uri:
         return openlineage_symlink(made.key)
@@ -90,3 +122,31 @@ def dataset_facets(made: Made, namespace: str) -> dict[str, Facet]:
     if made.columns:
         said["schema"] = facets.schema(made.columns)
     return said
+
+
+def partition_of(asset: Asset, key: AssetKey) -> Partition | None:
+    """The partition of that key, where the asset has one such; the members of dynamic sets are taken as read."""
+    if asset.partitions is None or key.partition is None:
+        return None
+    names = key.partition.split("|")
+    with suppress(PartitionError):
+        return asset.partitions.resolved(lambda _: names).partition(key.partition)
+    return None
+
+
+def together(parts: Sequence[Made]) -> Made:
+    """Several partitions of one asset as one: the last of them, with what all have together."""
+    rows = [one.rows for one in parts if one.rows is not None]
+    checks: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for each in [check for one in parts for check in one.checks]:
+        named = (each["name"], each["column"])
+        # Of a check that failed for some, the first failure stands for all.
+        if named not in checks or (checks[named]["passed"] and not each["passed"]):
+            checks[named] = each
+    return replace(
+        parts[-1],
+        rows=sum(rows) if len(rows) == len(parts) else None,
+        bytes=sum(one.bytes for one in parts),
+        profile=profiles.together(one.profile for one in parts),
+        checks=tuple(checks.values()),
+    )

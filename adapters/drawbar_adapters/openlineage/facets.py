@@ -11,7 +11,7 @@ import functools
 import importlib.metadata
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -26,6 +26,10 @@ OWN_SCHEMAS = (
 )
 EVENT_SCHEMA = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
 _STANDARD = {
+    "DataQualityAssertionsDatasetFacet": "1-1-0",
+    # 1-0-1 only adds a date that we do not tell.
+    "DataQualityMetricsDatasetFacet": "1-0-0",
+    "DataQualityMetricsInputDatasetFacet": "1-0-3",
     "DatasetTypeDatasetFacet": "1-0-1",
     "DatasetVersionDatasetFacet": "1-0-1",
     "DocumentationDatasetFacet": "1-1-0",
@@ -34,6 +38,7 @@ _STANDARD = {
     "ExecutionParametersRunFacet": "1-0-0",
     "InputStatisticsInputDatasetFacet": "1-0-0",
     "JobTypeJobFacet": "2-0-4",
+    "NominalTimeRunFacet": "1-0-1",
     "OutputStatisticsOutputDatasetFacet": "1-0-2",
     "OwnershipDatasetFacet": "1-0-1",
     "OwnershipJobFacet": "1-0-1",
@@ -45,8 +50,12 @@ _STANDARD = {
     "SymlinksDatasetFacet": "1-0-1",
     "TagsDatasetFacet": "1-0-0",
     "TagsJobFacet": "1-0-0",
+    "TestRunFacet": "1-0-1",
 }
 _SUBSET = "https://openlineage.io/spec/facets/1-0-0/BaseSubsetDatasetFacet.json#/$defs/"
+
+# So many partitions are told one by one; of more, the range they lie in.
+_LISTED = 100
 
 encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -151,15 +160,89 @@ def statistics(made: Made, *, output: bool) -> Facet:
     return facet(name, rowCount=made.rows, size=made.bytes or None)
 
 
-def subset(partition: str, *, output: bool) -> Facet:
-    """That a run read or wrote one partition of a dataset only."""
-    condition = {
-        "type": "partition",
-        "partitions": [{"identifier": partition, "dimensions": {"partition": partition}}],
-    }
+def metrics(profile: Mapping[str, Any], size: int, *, output: bool) -> Facet:
+    """The columns of a value in figures; `min` and `max` of numbers only, because the standard knows no others."""
+    rows = profile["rows"]
+    columns = {name: _column_metrics(one, rows) for name, one in profile["columns"].items() if name}
+    name = "DataQualityMetricsDatasetFacet" if output else "DataQualityMetricsInputDatasetFacet"
+    return facet(name, rowCount=rows, bytes=size or None, columnMetrics=columns)
+
+
+def _column_metrics(one: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    bounds = {name: one[name] for name in ("min", "max") if type(one[name]) in (int, float)}
+    return {"nullCount": one["nulls"], "count": rows - one["nulls"], **bounds}
+
+
+def assertions(checks: Iterable[Mapping[str, Any]], shown: Callable[[str], str]) -> Facet:
+    """How a value's checks ended; `shown` takes secrets out of a text."""
+    told = [
+        _some(
+            assertion=one["name"],
+            name=one["name"],
+            success=one["passed"],
+            column=one["column"],
+            severity=_severity(one),
+            expected=shown(one["expected"]),
+            actual=shown(one["found"]),
+        )
+        for one in checks
+    ]
+    return facet("DataQualityAssertionsDatasetFacet", assertions=told)
+
+
+def tests(checks: Iterable[Mapping[str, Any]], shown: Callable[[str], str]) -> Facet:
+    """The same as the run tells it, which held its value to them."""
+    told = [
+        _some(
+            name=one["name"],
+            status="pass" if one["passed"] else "fail",
+            severity=_severity(one),
+            expected=shown(one["expected"]),
+            actual=shown(one["found"]),
+            params={"column": one["column"]} if one["column"] else "",
+        )
+        for one in checks
+    ]
+    return facet("TestRunFacet", tests=told)
+
+
+def _severity(check: Mapping[str, Any]) -> str:
+    return "error" if check["blocking"] else "warn"
+
+
+def _some(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value != ""}
+
+
+def nominal_time(start: datetime, end: datetime | None) -> Facet:
+    """The window of time that a run's partition is."""
+    return facet(
+        "NominalTimeRunFacet",
+        nominalStartTime=timestamp(start),
+        nominalEndTime=timestamp(end) if end else None,
+    )
+
+
+def subset(partitions: Mapping[str, Mapping[str, str]], *, output: bool) -> Facet:
+    """That a run read or wrote these partitions of a dataset only: keys, each with what it is in every dimension.
+
+    Of more than a hundred the range is told in which they lie, from the first key to the last.
+    """
+    condition: Facet
+    if len(partitions) <= _LISTED:
+        listed = [{"identifier": key, "dimensions": dict(dims)} for key, dims in partitions.items()]
+        condition = {"type": "partition", "partitions": listed}
+    else:
+        low, high = _compared("GREATER_EQUAL_THAN", min(partitions)), _compared("LESS_EQUAL_THAN", max(partitions))
+        condition = {"type": "binary", "operator": "AND", "left": low, "right": high}
     if output:
         return facet("OutputSubsetOutputDatasetFacet", outputCondition=condition)
     return facet("InputSubsetInputDatasetFacet", inputCondition=condition)
+
+
+def _compared(how: str, key: str) -> dict[str, Any]:
+    left, right = {"type": "field", "field": "partition"}, {"type": "literal", "value": key}
+    return {"type": "compare", "comparison": how, "left": left, "right": right}
 
 
 def tags(given: Iterable[str], *, of: str) -> Facet:

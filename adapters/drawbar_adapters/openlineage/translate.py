@@ -6,9 +6,8 @@ this happens in the run's path, between one asset and the next.
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,17 @@ from drawbar import events as core
 from drawbar.asset import Asset
 from drawbar.events import Made, Parent
 from drawbar.keys import AssetKey
+from drawbar.partitions import Multi
 from drawbar.redact import Redactor
 from drawbar_adapters.naming import openlineage_job
 from drawbar_adapters.openlineage import facets, source
-from drawbar_adapters.openlineage.datasets import dataset_facets, dataset_of
+from drawbar_adapters.openlineage.datasets import dataset_facets, dataset_of, partition_of, together
 from drawbar_adapters.openlineage.facets import Facet, encode
 from drawbar_adapters.openlineage.parents import parent_from_environment
 
 _NAMED = 20
+# So many values are kept encoded: what one asset made is the input of others.
+_KEPT = 4096
 
 
 @dataclass(slots=True)
@@ -43,13 +45,13 @@ class _Walk:
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """An asset's run that has a START and no end yet; `made_from` is what its events share, encoded."""
+    """An asset's run that has a START and no end yet; `inputs` and `made_from` are what its events share, encoded."""
 
     target: str = "here"
     job: str = ""
     attempt: int = 1
     adopted: bool = False
-    inputs: tuple[Made, ...] = ()
+    inputs: str = ""
     made_from: str = ""
 
 
@@ -70,8 +72,7 @@ class Translator:
         self._begun: dict[str, _Begun] = {}
         self._ended: set[str] = set()
         self._jobs: dict[AssetKey, tuple[Asset, str]] = {}
-        self._described = functools.lru_cache(maxsize=4096)(self._describe)
-        self._input = functools.lru_cache(maxsize=4096)(self._encode_input)
+        self._inputs: dict[tuple[Any, ...], str] = {}
         self._engine = f'"processing_engine":{encode(facets.processing_engine())}'
         self._head = f'"producer":{encode(facets.producer())},"schemaURL":{encode(facets.EVENT_SCHEMA)}'
         # An asset that is blocked never begins, so it has no run; the walk's own end says which and why.
@@ -133,9 +134,8 @@ class Translator:
     def _started(self, event: core.AssetStarted) -> list[str]:
         if event.asset_run_id in self._begun or event.asset_run_id in self._ended:
             return []
-        begun = _Begun(
-            event.target, event.job, event.attempt, event.adopted, event.inputs, made_from=self._made_from(event)
-        )
+        read = self._read(event.inputs)
+        begun = _Begun(event.target, event.job, event.attempt, event.adopted, read, made_from=self._made_from(event))
         self._begun[event.asset_run_id] = begun
         return [] if event.told else [self._asset_line("START", event, begun, self._execution(begun))]
 
@@ -144,7 +144,8 @@ class Translator:
         if begun is None:
             return []
         if not begun.made_from:
-            begun = _Begun(event.target, event.job, event.attempt, False, event.inputs, self._made_from(event))
+            read = self._read(event.inputs)
+            begun = _Begun(event.target, event.job, event.attempt, False, read, self._made_from(event))
         cost = self._execution(begun, seconds=event.seconds, costs=event.costs)
         return [self._asset_line("COMPLETE", event, begun, cost, event.made)]
 
@@ -153,7 +154,7 @@ class Translator:
             return []
         self._ended.add(event.asset_run_id)
         began = self._begun.pop(event.asset_run_id, None) is not None
-        found = _Begun(inputs=event.inputs, made_from=self._made_from(event))
+        found = _Begun(inputs=self._read(event.inputs), made_from=self._made_from(event))
         cache = facets.cache(event.made, event.version, self._redact.text(event.reason))
         end = self._asset_line("COMPLETE", event, found, f'"drawbar_cache":{encode(cache)}', event.made)
         start = end.replace('"eventType":"COMPLETE"', '"eventType":"START"', 1)
@@ -168,7 +169,8 @@ class Translator:
             walk.failed.append(str(event.key))
         error = facets.error_message(walk.redact.text(_said(event.error)), walk.redact.text(event.traceback))
         cost = self._execution(begun, seconds=event.seconds, will_retry=event.will_retry)
-        return [self._asset_line("FAIL", event, begun, f'"errorMessage":{encode(error)},{cost}')]
+        said = f'"errorMessage":{encode(error)},{cost}'
+        return [self._asset_line("FAIL", event, begun, said, refused=event.made)]
 
     def _cancelled(self, event: core.AssetCancelled) -> list[str]:
         if event.left:  # the job goes on, and whoever adopts it ends this same run
@@ -190,21 +192,31 @@ class Translator:
         if event.asset_run_id in self._ended:
             return None
         self._ended.add(event.asset_run_id)
-        return self._begun.pop(event.asset_run_id, None) or _Begun(inputs=inputs)
+        return self._begun.pop(event.asset_run_id, None) or _Begun(inputs=self._read(inputs))
 
     # Pieces of a line
 
-    def _asset_line(self, kind: str, event: core.AssetEvent, begun: _Begun, more: str, made: Made | None = None) -> str:
+    def _asset_line(
+        self,
+        kind: str,
+        event: core.AssetEvent,
+        begun: _Begun,
+        more: str,
+        made: Made | None = None,
+        *,
+        refused: Made | None = None,
+    ) -> str:
         walk = self._walk_of(event)
-        said = (f'"parent":{walk.parent}', self._engine, begun.made_from, more)
+        said = (f'"parent":{walk.parent}', self._engine, begun.made_from, self._tests(event, made or refused), more)
+        output = self._output(event, made) if made else self._refused(event, refused) if refused else ""
         return self._line(
             kind,
             facets.timestamp(event.at),
             facets.uuid_of(event.asset_run_id),
             run=",".join([each for each in said if each]),
             job=self._job(event.asset, event.key, walk),
-            inputs=",".join([self._input(each) for each in begun.inputs]),
-            outputs=self._output(made, event.asset) if made else "",
+            inputs=begun.inputs,
+            outputs=output,
         )
 
     def _line(self, kind: str, at: str, run_id: str, *, run: str, job: str, inputs: str = "", outputs: str = "") -> str:
@@ -229,6 +241,9 @@ class Translator:
             walk = self._walk_of(event)
             walk.redact = walk.redact.knowing(event.params)
             said["executionParameters"] = _parameters(event.params, walk.redact)
+        partition = partition_of(event.asset, event.key)
+        if partition is not None and partition.start is not None:
+            said["nominalTime"] = facets.nominal_time(partition.start, partition.end)
         return encode(said)[1:-1]
 
     def _execution(self, begun: _Begun, **more: Any) -> str:
@@ -254,37 +269,96 @@ class Translator:
         self._jobs[plain] = (asset, text)
         return text
 
-    def _describe(self, made: Made) -> tuple[str, str]:
-        """The dataset that `made` is a version of, encoded: how it begins, and its facets without their braces."""
-        namespace, name = dataset_of(made, folder=self._project)
+    def _tests(self, event: core.AssetEvent, made: Made | None) -> str:
+        """The checks that this run made; one that reuses a value made none."""
+        if made is None or not made.checks or isinstance(event, core.AssetReused):
+            return ""
+        return f'"test":{encode(facets.tests(made.checks, self._walk_of(event).redact.text))}'
+
+    def _described(self, made: Made, pattern: str) -> tuple[str, dict[str, Facet]]:
+        """The dataset that `made` is a version of: how it begins, encoded, and its facets."""
+        namespace, name = dataset_of(made, folder=self._project, pattern=pattern)
         begin = f'"namespace":{encode(namespace)},"name":{encode(self._names.text(name))}'
-        return begin, encode(dataset_facets(made, namespace))[1:-1]
+        return begin, dataset_facets(made, namespace)
 
-    def _encode_input(self, made: Made) -> str:
-        begin, said = self._described(made)
-        return f'{{{begin},"facets":{{{said}}},"inputFacets":{encode(_use(made, output=False))}}}'
+    def _dimensions(self, key: AssetKey, asset: Asset | None = None) -> Mapping[str, str]:
+        """What a partition is in each dimension; of an asset that nobody told of it is the key alone."""
+        known = self._jobs.get(key.at(None))
+        asset = asset or (known[0] if known else None)
+        partition = partition_of(asset, key) if asset and isinstance(asset.partitions, Multi) else None
+        return partition.keys if partition else {"partition": key.partition or ""}
 
-    def _output(self, made: Made, asset: Asset) -> str:
-        begin, said = self._described(made)
-        more: dict[str, Facet] = {}
-        if asset.doc:
-            description = self._redact.text(asset.doc)
-            more["documentation"] = facets.facet("DocumentationDatasetFacet", description=description)
-        if asset.options.tags:
-            more["tags"] = facets.tags(asset.options.tags, of="Dataset")
-        if asset.options.owners:
-            more["ownership"] = facets.ownership(asset.options.owners, of="Dataset")
-        said = f"{said},{encode(more)[1:-1]}" if more else said
-        return f'{{{begin},"facets":{{{said}}},"outputFacets":{encode(_use(made, output=True))}}}'
+    def _read(self, inputs: Iterable[Made]) -> str:
+        """The inputs, encoded: one dataset for each asset, however many of its partitions were read."""
+        parts: dict[tuple[str, str], dict[AssetKey, Made]] = {}
+        for made in inputs:
+            parts.setdefault((made.key.namespace, made.key.name), {})[made.key] = made
+        return ",".join([self._input(list(several.values())) for several in parts.values()])
 
+    def _input(self, parts: Sequence[Made]) -> str:
+        if len(parts) > 1:
+            return self._encode_input(together(parts), [one.key for one in parts])
+        (made,) = parts
+        # A profile and checks do not hash; these decide them.
+        known = (made.key, made.version, made.data_version, made.run_id, made.uri, made.published)
+        found = self._inputs.get(known)
+        if found is None:
+            if len(self._inputs) >= _KEPT:
+                self._inputs.clear()
+            found = self._inputs[known] = self._encode_input(made, [made.key])
+        return found
 
-def _use(made: Made, *, output: bool) -> dict[str, Facet]:
-    said: dict[str, Facet] = {}
-    if made.rows is not None or made.bytes:
-        said["outputStatistics" if output else "inputStatistics"] = facets.statistics(made, output=output)
-    if made.key.partition is not None:
-        said["subset"] = facets.subset(made.key.partition, output=output)
-    return said
+    def _encode_input(self, made: Made, keys: Sequence[AssetKey]) -> str:
+        # What a source or a published copy is called for all partitions, where its maker says so.
+        begin, said = self._described(made, made.pattern)
+        if len(keys) > 1:
+            said.pop("version")
+        use: dict[str, Facet] = {}
+        if made.rows is not None or made.bytes:
+            use["inputStatistics"] = facets.statistics(made, output=False)
+        if made.profile and any(made.profile["columns"]):
+            use["dataQualityMetrics"] = facets.metrics(made.profile, made.bytes, output=False)
+        if made.checks:
+            use["dataQualityAssertions"] = facets.assertions(made.checks, self._redact.text)
+        dims = {key.partition: self._dimensions(key) for key in keys if key.partition is not None}
+        if dims:
+            use["subset"] = facets.subset(dims, output=False)
+        return f'{{{begin},"facets":{{{encode(said)[1:-1]}}},"inputFacets":{encode(use)}}}'
+
+    def _output(self, event: core.AssetEvent, made: Made) -> str:
+        begin, said = self._described(made, event.asset.options.path or "")
+        use: dict[str, Facet] = {}
+        if made.rows is not None or made.bytes:
+            use["outputStatistics"] = facets.statistics(made, output=True)
+        return self._written(event, made, begin, said, use)
+
+    def _refused(self, event: core.AssetEvent, made: Made) -> str:
+        """What was to be written: a value that failed a check is no version of the dataset."""
+        if event.asset.options.path:
+            made = replace(made, published=event.asset.options.path)
+        begin, said = self._described(made, event.asset.options.path or "")
+        for name in ("version", "schema"):
+            said.pop(name, None)
+        return self._written(event, made, begin, said, {})
+
+    def _written(
+        self, event: core.AssetEvent, made: Made, begin: str, said: dict[str, Facet], use: dict[str, Facet]
+    ) -> str:
+        """An output, encoded; what its asset, its profile and its checks say of it is added to what is `said`."""
+        options, doc = event.asset.options, event.asset.doc
+        if doc:
+            said["documentation"] = facets.facet("DocumentationDatasetFacet", description=self._redact.text(doc))
+        if options.tags:
+            said["tags"] = facets.tags(options.tags, of="Dataset")
+        if options.owners:
+            said["ownership"] = facets.ownership(options.owners, of="Dataset")
+        if made.profile and any(made.profile["columns"]):
+            said["dataQualityMetrics"] = facets.metrics(made.profile, made.bytes, output=True)
+        if made.checks:
+            said["dataQualityAssertions"] = facets.assertions(made.checks, self._walk_of(event).redact.text)
+        if made.key.partition is not None:
+            use["subset"] = facets.subset({made.key.partition: self._dimensions(made.key, event.asset)}, output=True)
+        return f'{{{begin},"facets":{encode(said)},"outputFacets":{encode(use)}}}'
 
 
 def _parameters(params: Mapping[str, Any], redact: Redactor) -> Facet:

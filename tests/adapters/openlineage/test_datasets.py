@@ -56,6 +56,28 @@ def test_a_published_copy_is_the_dataset():
     assert dataset_of(made("embeddings", published="out/e.csv"), folder="/project") == ("file", "/project/out/e.csv")
 
 
+@pytest.mark.parametrize(
+    ("pattern", "namespace", "name"),
+    [
+        ("s3://bucket/pages/{partition}.parquet", "s3://bucket", "pages"),
+        ("s3://bucket/pages/date={start:%Y-%m-%d}/region={region}.parquet", "s3://bucket", "pages"),
+        ("out/{start:%Y/%m}/{partition}.csv.gz", "file", "/project/out"),
+        ("/data/{date}_{region}.csv", "file", "/data"),
+        # What stands beside the fields tells one asset's files from another's.
+        ("s3://bucket/{partition}/pages.parquet", "s3://bucket", "{partition}/pages.parquet"),
+        ("s3://bucket/{partition}.parquet", "s3://bucket", "{partition}.parquet"),
+        ("out/pages-{partition}.csv", "file", "/project/out/pages-{partition}.csv"),
+        ("{partition}.csv", "file", "/project/{partition}.csv"),
+    ],
+)
+def test_all_published_partitions_are_one_dataset(pattern, namespace, name):
+    """Each day's file would be a dataset of its own, or two assets that share a folder would be one."""
+    one = made("pages", published="s3://bucket/2026-11-20.parquet", partition="2026-11-20")
+    other = made("pages", uri="/data/2026-11-21.csv", source=True, partition="2026-11-21")
+    for value in (one, other):
+        assert dataset_of(value, folder="/project", pattern=pattern) == (namespace, name)
+
+
 def test_a_value_in_memory_goes_by_its_logical_name():
     """A transient asset would be missing from lineage, and its makers unconnected with its takers."""
     value = made("embeddings", uri="")

@@ -25,8 +25,11 @@ def test_schema_addresses_are_the_clients_own():
             if name.endswith("Facet") and hasattr(found, "_get_schema"):
                 known[name] = found._get_schema()
     assert facet_v2 is not None
-    for name in facets._STANDARD:
+    later = known.pop("DataQualityMetricsDatasetFacet")
+    assert facets.schema_url("DataQualityMetricsDatasetFacet") == later.replace("/1-0-1/", "/1-0-0/")
+    for name in facets._STANDARD.keys() & known.keys():
         assert facets.schema_url(name) == known[name]
+    assert len(facets._STANDARD.keys() & known.keys()) == len(facets._STANDARD) - 1
     for name in ("InputSubsetInputDatasetFacet", "OutputSubsetOutputDatasetFacet"):
         assert facets.schema_url(name) == known[name]
 
@@ -74,3 +77,21 @@ def test_a_cost_that_is_no_number_is_left_out():
     assert "seconds" not in said
     assert "queueSeconds" not in said
     assert json.loads(facets.encode(said))["target"] == "gpu"
+
+
+def test_a_figure_that_is_no_number_is_left_out_of_the_metrics():
+    """A text, a date or infinity as a column's minimum would make the whole event unreadable for a backend."""
+    columns = {
+        "n": {"type": "int64", "nulls": 1, "min": 0, "max": 7},
+        "text": {"type": "string", "nulls": 0, "min": "a", "max": "b"},
+        "x": {"type": "double", "nulls": 0, "min": "-inf", "max": 0.5},
+        "ok": {"type": "bool", "nulls": 10, "min": False, "max": None},
+    }
+    said = facets.metrics({"rows": 10, "columns": columns}, 2048, output=True)
+    assert said["columnMetrics"] == {
+        "n": {"nullCount": 1, "count": 9, "min": 0, "max": 7},
+        "text": {"nullCount": 0, "count": 10},
+        "x": {"nullCount": 0, "count": 10, "max": 0.5},
+        "ok": {"nullCount": 10, "count": 0},
+    }
+    assert (said["rowCount"], said["bytes"]) == (10, 2048)
