@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
 BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]*)\)")
+STATED = re.compile(r"`(test_\w+\.py)?::(test_\w+)`")
 HEADING = re.compile(r"^#+ (.+)$|<a id=\"([^\"]+)\">", re.MULTILINE)
 
 
@@ -73,3 +74,15 @@ def test_links_lead_somewhere(page):
         if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(link)
     assert not broken
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if STATED.search(page.read_text(encoding="utf-8"))], ids=name)
+def test_promises_name_tests_that_are_there(page):
+    """Whoever doubts a promise finds the test that states it under the name that stands beside it."""
+    missing, file = [], ""
+    for named, test in STATED.findall(page.read_text(encoding="utf-8")):
+        file = named or file
+        texts = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob(file)]
+        if not any(f"def {test}(" in text for text in texts):
+            missing.append(f"{file}::{test}")
+    assert not missing
