@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from drawbar.agent.encoding import items
+from drawbar.agent.encoding.base import ITERATOR, LAZY
 from drawbar.agent.lazily import Partitioned
 
 UNIONS = (typing.Union, types.UnionType)
@@ -88,8 +88,20 @@ def lazy_items(wanted: Any) -> str | None:
     """
     origin = typing.get_origin(_plain(wanted)) or _plain(wanted)
     if origin is collections.abc.Iterator:
-        return items.ITERATOR
-    return items.LAZY if origin in (collections.abc.Sequence, collections.abc.Iterable) else None
+        return ITERATOR
+    return LAZY if origin in (collections.abc.Sequence, collections.abc.Iterable) else None
+
+
+def handed_over(made: Any, wanted: Any) -> Any:
+    """What a parameter receives of a value of type `made`: of a list an iterator, if it wants one; else the value.
+
+    >>> handed_over(list[int], collections.abc.Iterator[int]), handed_over(list[int], list)
+    (collections.abc.Iterator[int], list[int])
+    """
+    if lazy_items(wanted) != ITERATOR or (typing.get_origin(_plain(made)) or _plain(made)) is not list:
+        return made
+    rows = typing.get_args(_plain(made))
+    return collections.abc.Iterator[rows[0]] if rows else collections.abc.Iterator  # type: ignore[valid-type]  # made at run time
 
 
 def items_of(made: Any) -> Any:

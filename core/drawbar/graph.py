@@ -160,14 +160,6 @@ class Graph:
             return _ordered_subset(needed, self.edges)
         return tuple(name for name in self.assets if name in needed)
 
-    def dependents(self) -> dict[str, list[str]]:
-        """Each name's direct consumers."""
-        below: dict[str, list[str]] = {name: [] for name in self.assets}
-        for name, inputs in self.edges.items():
-            for upstream in dict.fromkeys(inputs.values()):
-                below[upstream].append(name)
-        return below
-
     def free_params(self, one: Asset) -> list[Param]:
         """The parameters that a run gives: no inputs, not the partition, not fixed by an expansion."""
         inputs = {name.partition("[")[0] for name in self.edges[one.name]}
@@ -199,19 +191,18 @@ def _edges(one: Asset, known: Mapping[str, Asset], families: Mapping[str, list[A
         name = param.name
         if name in one.bound:
             continue
-        if (renamed.get(name, name) if renamed else name) in families and name not in known:
-            edges.update(
-                {f"{name}[{other.variant}]": other.name for other in families[(renamed or {}).get(name, name)]}
-            )
-        elif renamed and name in renamed:
-            if renamed[name] not in known:
+        meant = renamed.get(name, name)
+        if meant in families and meant not in known:
+            edges.update({f"{name}[{other.variant}]": other.name for other in families[meant]})
+        elif name in renamed:
+            if meant not in known:
                 raise UnknownAssetError(
-                    f"{one.name} names {renamed[name]!r} as its input {name!r}, and there is no such asset.",
-                    found=renamed[name],
-                    todo=did_you_mean(renamed[name], known, otherwise="name an asset of this graph"),
+                    f"{one.name} names {meant!r} as its input {name!r}, and there is no such asset.",
+                    found=meant,
+                    todo=did_you_mean(meant, known, otherwise="name an asset of this graph"),
                     where=one.where,
                 )
-            edges[name] = renamed[name]
+            edges[name] = meant
         elif name in known and name != one.name:
             edges[name] = name
         elif "__" in name and name.replace("__", "/") in known:
@@ -363,7 +354,7 @@ def _check_types(
                 todo="annotate it so, or choose one partition with `mappings`",
                 where=one.where,
             )
-        if not fits.fits(made, inner):
+        if not fits.fits(fits.handed_over(made, inner), inner):
             raise TypeMismatchError(
                 f"{one.name} cannot take what {upstream} makes.",
                 expected=f"{param}: {fits.shown(wanted)}, in {one.where}",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drawbar import fits
+from drawbar.agent.encoding.base import ITERATOR
 from drawbar.agent.lazily import Partitioned
 from drawbar.asset import MISSING, filled
 from drawbar.errors import SourceError
@@ -32,12 +33,15 @@ if TYPE_CHECKING:
     from drawbar.dispatch.port import Stored
 
 
+def _type_taken(type_: str, format_: str, wanted: Any, fn: Callable[..., Any] | None) -> str:
+    """The type by which a list is read as its taker wants it: an iterator, or a sequence that loads item by item."""
+    lazy = fits.lazy_items(fits.resolve(wanted, fn)) if type_ == "list" and wanted is not MISSING else None
+    return lazy if lazy == ITERATOR or (lazy and format_ == "items") else type_
+
+
 def _as_taken(record: Record, wanted: Any, fn: Callable[..., Any] | None) -> Record:
-    """The record of a long list as its taker wants it read: `Sequence`, `Iterable` and `Iterator` load item by item."""
-    if record.format != "items" or record.type != "list" or wanted is MISSING:
-        return record
-    lazy = fits.lazy_items(fits.resolve(wanted, fn))
-    return replace(record, type=lazy) if lazy else record
+    taken = _type_taken(record.type, record.format, wanted, fn)
+    return record if taken == record.type else replace(record, type=taken)
 
 
 @dataclass(slots=True)
@@ -56,10 +60,10 @@ class Values:
             if fits.is_lazy(fits.resolve(wanted, fn)):
                 return Partitioned({label: partial(self.value, each, inner, fn) for label, each in one.inputs.items()})
             return {label: self.value(each, inner, fn) for label, each in one.inputs.items()}
-        if one.held is not MISSING:
-            return one.held
-        if one.cell is not None:
-            return one.cell.value()
+        if one.held is not MISSING or one.cell is not None:
+            value = one.held if one.cell is None or one.held is not MISSING else one.cell.value()
+            plain = type(value) is not list or _type_taken("list", "", wanted, fn) != ITERATOR
+            return value if plain else iter(value)
         if one.record is not None:
             return self.decoded(_as_taken(one.record, wanted, fn))
         return self._source(one, fits.resolve(wanted, fn))
@@ -94,9 +98,9 @@ class Values:
 
         if one.record is not None:
             return self.kept(_as_taken(one.record, wanted, fn))
-        encoded = self.formats.encode(self.value(one, wanted, fn))
-        whole = encoded.join()
-        return Stored(encoded.digest(), encoded.format, encoded.type, encoded.ext, encoded.bytes, lambda: whole)
+        encoded = self.formats.encode(self.value(one, wanted, fn) if one.cell is None else one.cell.value())
+        whole, taken = encoded.join(), _type_taken(encoded.type, encoded.format, wanted, fn)
+        return Stored(encoded.digest(), encoded.format, taken, encoded.ext, encoded.bytes, lambda: whole)
 
     def kept(self, record: Record) -> Stored:
         """A value of the store as a job takes it."""

@@ -49,6 +49,31 @@ def test_one_function_is_an_asset_for_each_combination(ground, place):
     assert ground.states("one") == {"texts": "reused", "vectors_small_half": "reused", "one": "reused"}
 
 
+def test_the_name_of_the_function_means_all_its_variants(ground):
+    """Wanted, forced, planned: what a person wrote is one function, and its variants' names are hardly theirs."""
+    write(ground, "here")
+    names = ["vectors_small_half", "vectors_small_full", "vectors_large_half", "vectors_large_full"]
+    assert list(ground.run("vectors").check().assets) == ["texts", *names]
+    assert list(ground.plan("g/vectors").decisions) == ["texts", *names]
+    states = ground.states("vectors", "one", force=["vectors"])
+    assert states == {"texts": "reused", **dict.fromkeys(names, "made"), "one": "made"}
+    assert ground.called() == ["large-0.5", "large-1.0", "small-0.5", "small-1.0"]
+    ground.states(force=["vectors_small_half"])
+    assert ground.called() == ["compared", "small-0.5"]
+    with pytest.raises(UnknownAssetError, match="vector"):
+        ground.run("vector")
+
+
+def test_an_input_may_be_renamed_to_all_variants(ground):
+    """`inputs=` takes the function's name, also for a parameter that is called like another asset."""
+    write(ground, "here")
+    ground.edit(
+        "def one(",
+        '@asset(inputs={"texts": "vectors"})\ndef many(texts: dict) -> int:\n    return len(texts)\n\ndef one(',
+    )
+    assert ground.run("many").check()["many"].value() == 4
+
+
 def test_a_new_value_makes_one_more(ground):
     """A value that is added makes its own assets, and what takes all; a value that is changed only its own."""
     write(ground, "here")

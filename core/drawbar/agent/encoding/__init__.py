@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Optional
 
 from . import plain
-from .base import PICKLE_TODO, Buffer, Encoded, EncodingError, library, root, type_name
+from .base import ITERATOR, PICKLE_TODO, Buffer, Encoded, EncodingError, library, root, type_name
 
 __all__ = ["EXTENSIONS", "Buffer", "Encoded", "EncodingError", "decode", "encode", "library", "root", "type_name"]
 
@@ -140,12 +140,15 @@ def decode(  # noqa: PLR0917 - the fields of a record, in its order
     """The value that `encode` made `data` from; EncodingError where the bytes are not what they should be.
 
     A `bytearray` is taken over: arrays and tensors read from it share its memory. `folder` is where a Path's content is
-    put (in a place of its own there); without one it goes to the folder for temporary files.
+    put (in a place of its own there); without one it goes to the folder for temporary files. A list is
+    given as an iterator where `type` is ITERATOR, a long one item by item.
 
     >>> decode(b"[1, 2]", "json", "list")
     [1, 2]
     """
     value: Any
+    if type == ITERATOR and format != "items":
+        return iter(decode(data, format, "list", ext, folder, trust))
     if format == "json":
         value = plain.decode_json(data)
     elif format == "text":

@@ -13,6 +13,11 @@ from typing import Any, List, NoReturn, Optional, Tuple, Union
 Buffer = Union[bytes, bytearray, memoryview]
 """What bytes may come as; a `bytearray` is taken over by the value that is read from it."""
 
+LAZY = "collections.abc.Sequence"
+"""The `type` by which `decode` gives `Items` in place of a long list."""
+ITERATOR = "collections.abc.Iterator"
+"""The `type` by which `decode` gives an iterator in place of a list; of a long one each item is decoded in its turn."""
+
 PICKLE_TODO = 'add format="pickle" to its @asset, if those who read it trust those who write it'
 
 

@@ -25,12 +25,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from . import plain
-from .base import Buffer, Encoded, EncodingError, unfit, unreadable
-
-LAZY = "collections.abc.Sequence"
-"""The `type` by which `decode` gives `Items` in place of a list."""
-ITERATOR = "collections.abc.Iterator"
-"""The `type` by which `decode` gives an iterator over the items, each decoded when it is its turn."""
+from .base import ITERATOR, LAZY, Buffer, Encoded, EncodingError, unfit, unreadable
 
 _MAGIC = b"dBi1"
 _TAIL = struct.Struct("!QQQ4s")

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from drawbar.agent.encoding import EncodingError, decode, encode
-from drawbar.agent.encoding.items import ITERATOR, LAZY, Item, Items, Writer, item_of
+from drawbar.agent.encoding.base import ITERATOR, LAZY
+from drawbar.agent.encoding.items import Item, Items, Writer, item_of
 
 
 def written(values, *, plain=False):
