@@ -101,8 +101,11 @@ def _tracked(root: Path) -> list[str] | None:
     except (OSError, subprocess.SubprocessError):
         return None
     names = list(dict.fromkeys(os.fsdecode(name) for name in listed.split(b"\0") if name))
-    venvs = tuple(f"{_folder(name)}/" for name in names if name.endswith("/pyvenv.cfg"))
-    kept = [name for name in names if not any(map(_pruned, name.split("/")[:-1])) and not name.startswith(venvs)]
+    made = {_folder(name) for name in names if name.endswith("/pyvenv.cfg")}
+    above = {name.partition("/jobs/")[0] for name in names if "/jobs/" in name}
+    made |= {folder for folder in above if _is_made(root / folder)}
+    left_out = tuple(f"{folder}/" for folder in made)
+    kept = [name for name in names if not any(map(_pruned, name.split("/")[:-1])) and not name.startswith(left_out)]
     nested = [name for name in kept if (root / name).is_dir() and not (root / name).is_symlink()]
     plain = [name for name in kept if name not in set(nested)]
     inside = [f"{name.rstrip('/')}/{deeper}" for name in nested for deeper in _walked(root / name)]
@@ -113,7 +116,7 @@ def _walked(root: Path) -> Iterator[str]:
     """Every file below `root` but those in hidden folders, virtual environments, caches and build outputs."""
     seen = 0
     for folder, folders, files in os.walk(root):
-        folders[:] = sorted(one for one in folders if not _pruned(one) and not _is_venv(Path(folder, one)))
+        folders[:] = sorted(one for one in folders if not _pruned(one) and not _is_made(Path(folder, one)))
         seen += len(files)
         if seen > _SEEN_LIMIT:
             raise _too_big(root, ())
@@ -125,8 +128,11 @@ def _pruned(folder: str) -> bool:
     return folder.startswith(".") or folder in _SKIPPED or folder.endswith(".egg-info")
 
 
-def _is_venv(folder: Path) -> bool:
-    return (folder / "pyvenv.cfg").exists() or (folder / "conda-meta").is_dir()
+def _is_made(folder: Path) -> bool:
+    """Whether it is no code: a virtual environment, or a target's root, which holds all archives before this one."""
+    if (folder / "pyvenv.cfg").exists() or (folder / "conda-meta").is_dir():
+        return True
+    return (folder / "jobs").is_dir() and (folder / "blobs").is_dir()
 
 
 def _zip(root: Path, names: Iterable[str]) -> bytes:

@@ -92,6 +92,9 @@ FILES = {
     ".env": "TOKEN=1",
     "venv/pyvenv.cfg": "",
     "venv/lib/thing.py": "",
+    "worker/jobs/1/code.py": "",
+    "worker/blobs/ab": "",
+    "worker/code/earlier.py": "",
     "node_modules/x/y.py": "",
     "build/lib/pipeline.py": "",
     "thing.egg-info/x.py": "",
@@ -100,7 +103,7 @@ FILES = {
 
 
 def test_what_goes(project):
-    """Python files, and small files inside packages; no hidden folders, environments, caches or build outputs."""
+    """Python files, and small files inside packages; nothing hidden, no environments, caches, builds, targets' roots."""
     found = archive(project(FILES))
     assert found.files == (
         "pack/__init__.py",
