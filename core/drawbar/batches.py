@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from drawbar import plugins
 from drawbar.agent import each, encoding
+from drawbar.agent.calling import finished
 from drawbar.agent.encoding.items import Item, Writer, item_of
 from drawbar.errors import JobError
 from drawbar.events import AssetLog, AssetWaiting, Costs
@@ -25,7 +26,6 @@ from drawbar.tools import Tools
 from drawbar.work import Work
 
 if TYPE_CHECKING:
-    from drawbar.agent.partition import Partition
     from drawbar.dispatch.outcome import Outcome
     from drawbar.dispatch.port import Dispatcher, Handle, Stored
 
@@ -85,16 +85,16 @@ class Doer(Protocol):
 class Here:
     """Calls the function in threads of this process."""
 
-    def __init__(self, tools: Tools, work: Work, over: str, given: dict[str, Any], at_once: int) -> None:
+    def __init__(self, tools: Tools, work: Work, over: str) -> None:
         fn = work.asset.fn
         assert fn is not None
         notes = {param.name: param.annotation for param in work.asset.params}
         inputs = {name: tools.values.value(one, notes[name], fn) for name, one in work.inputs.items() if name != over}
-        self._fn, self._given, self._over = fn, {**inputs, **work.params, **given}, over
+        self._fn, self._given, self._over = fn, {**inputs, **work.params, **work.given_partition}, over
         self._format, self._trust = work.asset.options.format, tools.planner.config.trust
         self._stopped = tools.stopped
         self._began = time.monotonic()
-        self.at_once = at_once
+        self.at_once = tools.planner.config.max_workers
 
     @property
     def costs(self) -> Costs:
@@ -103,10 +103,10 @@ class Here:
 
     def do(self, batch: Batch) -> Done:
         """See `Doer.do`."""
-        from drawbar.dispatch.calls import call, described
+        from drawbar.dispatch.calls import described
 
         def call_one(item: Any) -> Any:
-            return call(self._fn, (), {**self._given, self._over: item})
+            return finished(self._fn(**{**self._given, self._over: item}))
 
         with mapped("the folder for temporary files", "write"):
             made = each.apply(call_one, self._in_turn(batch), self._format, self._trust, described)
@@ -133,13 +133,12 @@ class There:
         work: Work,
         over: str,
         *,
-        partition: tuple[str, Partition] | None,
         run_id: str,
         tell: Callable[..., None],
     ) -> None:
         fn = work.asset.fn
         assert fn is not None
-        self._tools, self._work, self._over, self._partition = tools, work, over, partition
+        self._tools, self._work, self._over = tools, work, over
         self._run_id, self._tell = run_id, tell
         notes = {param.name: param.annotation for param in work.asset.params}
         self._fn = fn
@@ -158,8 +157,8 @@ class There:
         """As many jobs as the target has processors; where they take GPUs, so many as fit, and one that waits."""
         facts, gpus = self._dispatcher.facts(), self._work.asset.options.gpus
         if gpus:
-            return max(1, len(facts.gpus) // gpus) + 1
-        return min(AT_ONCE, max(2, facts.cpus))
+            return min(self._tools.at_targets, max(1, len(facts.gpus) // gpus) + 1)
+        return min(AT_ONCE, self._tools.at_targets, max(2, facts.cpus))
 
     def close(self) -> None:
         """See `Doer.close`."""
@@ -225,7 +224,7 @@ class There:
                 run_id=self._run_id,
                 arguments={**self._inputs, **work.params, self._over: stored},
                 each=self._over,
-                partition=self._partition,
+                partition=work.partition,
                 format=options.format,
                 timeout=None if options.timeout is None else options.timeout * len(batch),
                 env=options.env,

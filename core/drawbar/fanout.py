@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from drawbar.agent import each, encoding
 from drawbar.agent.encoding import Encoded, EncodingError
@@ -39,9 +39,6 @@ from drawbar.tools import Tools
 from drawbar.version import version_of
 from drawbar.work import Many, Work
 
-if TYPE_CHECKING:
-    from drawbar.agent.partition import Partition
-
 AHEAD = 20_000
 """So many items are looked at before the first of them that is not done."""
 ROUNDS = 64
@@ -57,8 +54,7 @@ _SHOWN = 200
 class Fanout:
     """One fan-out; `tell(kind, **facts)` tells an event of the asset's run, whose lineage run is `run_id`.
 
-    `partition` is the parameter that receives the partition (empty where none does), and the partition. In this process
-    at most `workers` threads call the function. `costs` are known when it has ended, however it has.
+    `costs` are known when it has ended, however it has.
     """
 
     def __init__(
@@ -68,14 +64,13 @@ class Fanout:
         *,
         run_id: str,
         tell: Callable[..., None],
-        partition: tuple[str, Partition] | None = None,
-        workers: int | None = None,
     ) -> None:
         over = work.asset.options.over
         assert over is not None
         self._tools, self._work, self._over = tools, work, over
-        self._run_id, self._tell, self._partition = run_id, tell, partition
-        self._workers = workers or tools.planner.config.max_workers
+        self._run_id, self._tell = run_id, tell
+        # Where only the list counts no more, its items do all the same.
+        self._again = work.unit.id in tools.planner.forced
         self._base = version_of(without(work.parts, over), work.asset.name)
         self._doer: Doer | None = None
         self._crew: Crew | None = None
@@ -105,7 +100,7 @@ class Fanout:
             stack.callback(self._end)
             keeper = stack.enter_context(packs.writer()) if persist else None
             try:
-                self._go(iter(items), packs if persist and not self._work.again else None, keeper, order)
+                self._go(iter(items), packs if persist and not self._again else None, keeper, order)
             except KeyboardInterrupt:
                 self._stop(keeper)
                 raise
@@ -155,7 +150,7 @@ class Fanout:
                 order.settle(at, found)
             else:
                 if not self._next.items:
-                    self._next = Batch(at, again=self._work.again)
+                    self._next = Batch(at, again=self._again)
                 self._next.items.append(item)
                 self._next.versions.append(version)
                 self._flying[version] = [at]
@@ -223,12 +218,9 @@ class Fanout:
         self._crew.do(do)
 
     def _made_doer(self) -> Doer:
-        given = {self._partition[0]: self._partition[1]} if self._partition and self._partition[0] else {}
         if self._work.target == HERE:
-            return Here(self._tools, self._work, self._over, given, self._workers)
-        return There(
-            self._tools, self._work, self._over, partition=self._partition, run_id=self._run_id, tell=self._tell
-        )
+            return Here(self._tools, self._work, self._over)
+        return There(self._tools, self._work, self._over, run_id=self._run_id, tell=self._tell)
 
     def _take(self, keeper: Keeper | None, order: InOrder, *, wait: bool = True) -> None:
         """Take what has ended; without `wait`, only what has ended already."""

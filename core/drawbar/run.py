@@ -24,8 +24,8 @@ from drawbar.planner import Planner
 from drawbar.records import Ending, Journal
 from drawbar.redact import Redactor
 from drawbar.results import AssetResult, RunResult, error_text
-from drawbar.tools import Tools
-from drawbar.walk import REMOTE_AT_ONCE, Evicted, Walk
+from drawbar.tools import REMOTE_AT_ONCE, Tools
+from drawbar.walk import Evicted, Walk
 
 __all__ = ["AssetResult", "Evicted", "RunResult", "run"]
 
@@ -62,9 +62,8 @@ def run(
         heard += plugins.listeners(planner.config.lineage, planner.config.root)
     asked = tuple(graph.assets) if wanted is None else tuple(wanted)
     try:
-        tools = Tools.of(planner, Teller(heard), parent)
-        walk = Walk(tools, on_interrupt=on_interrupt, at_targets=max_workers or REMOTE_AT_ONCE)
-        return _accounted(tools, walk, asked)
+        tools = Tools.of(planner, Teller(heard), parent, max_workers or REMOTE_AT_ONCE)
+        return _accounted(tools, Walk(tools, on_interrupt=on_interrupt), asked)
     finally:
         for one in heard:
             if one not in listeners:

@@ -36,8 +36,11 @@ def stop(walk: Walk, *, leave: bool) -> None:
     walk.here.interrupt()
     deadline = time.monotonic() + NOTICE
     over: set[str] = set()
+    # What was once left stays so: its thread may bring its value after all, and then tells its end itself.
+    left = _left(walk, leave=leave)
     # A job that is being submitted now is still waited for: it may be left only once it is known to be there.
-    while set(walk.doing) - over - _left(walk, leave=leave) and time.monotonic() < deadline:
+    while set(walk.doing) - over - left and time.monotonic() < deadline:
+        left |= _left(walk, leave=leave)
         try:
             name, ending = walk.endings.get(timeout=0.1)
         except queue.Empty:
@@ -49,7 +52,6 @@ def stop(walk: Walk, *, leave: bool) -> None:
             confirmed.add(name)
         if isinstance(ending, Result) and name in walk.doing:
             walk.ended(name, ending)
-    left = _left(walk, leave=leave)
     for name in walk.planner.names:
         if name not in walk.results:
             _cancelled(walk, name, left=name in left, confirmed=name in confirmed)
@@ -82,7 +84,8 @@ def _cancelled(walk: Walk, name: str, *, left: bool, confirmed: bool) -> None:
     lease = walk.tools.leases.get(str(key))
     if left and lease is not None:
         lease.release()  # whoever comes next attaches to the job at once, on any machine
-    run_id = walk.tools.accounts.pop(str(key), None)
+    accounts = walk.tools.accounts
+    run_id = accounts.get(str(key)) if left else accounts.pop(str(key), None)
     if work is not None and run_id is not None:
         walk.tools.tell(
             AssetCancelled(

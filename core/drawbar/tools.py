@@ -23,18 +23,23 @@ if TYPE_CHECKING:
     from drawbar.dispatch.port import Dispatcher, Handle
 
 
+REMOTE_AT_ONCE = 64
+
+
 @dataclass(slots=True)
 class Tools:
     """The planner, the values, the targets, and where facts are told.
 
-    `running` are the jobs on targets now, `accounts` the lineage runs that began and have not ended, `leases` those
-    held, all by key; `leave` says, once `stopped` is set, that jobs are not to be cancelled.
+    `at_targets` is how many jobs of the walk, and of one fan-out, are on targets at most. `running` are those there
+    now, `accounts` the lineage runs that began and have not ended, `leases` those held, all by key; `leave` says, once
+    `stopped` is set, that jobs are not to be cancelled.
     """
 
     planner: Planner
     values: Values
     tell: Teller
     parent: Parent | None
+    at_targets: int = REMOTE_AT_ONCE
     run_id: str = field(default_factory=run_uuid)
     stopped: threading.Event = field(default_factory=threading.Event)
     leave: bool = False
@@ -45,9 +50,9 @@ class Tools:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, planner: Planner, tell: Teller, parent: Parent | None) -> Tools:
+    def of(cls, planner: Planner, tell: Teller, parent: Parent | None, at_targets: int = REMOTE_AT_ONCE) -> Tools:
         """The tools for a run of what was planned; what cannot work is an error now."""
-        tools = cls(planner, Values(planner, default(plugins.formats())), tell, parent)
+        tools = cls(planner, Values(planner, default(plugins.formats())), tell, parent, at_targets)
         tools.check_formats()
         tools.check_targets()
         return tools

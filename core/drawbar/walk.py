@@ -28,7 +28,6 @@ from drawbar.tools import Tools
 from drawbar.version import transient_version
 from drawbar.work import Cell, Input, Many, Result, Work
 
-REMOTE_AT_ONCE = 64
 # How long works wait before another thread is started for them, and endings while works wait, in seconds.
 SHORT = 0.003
 PAUSE = 0.001
@@ -54,12 +53,12 @@ class _Node:
 class Walk:
     """One walk, from the first decision to the last ending; `results` holds them by name."""
 
-    def __init__(self, tools: Tools, *, on_interrupt: str, at_targets: int = REMOTE_AT_ONCE) -> None:
+    def __init__(self, tools: Tools, *, on_interrupt: str) -> None:
         planner = tools.planner
         self.tools, self.planner, self.graph = tools, planner, planner.graph
         self.maker, self.on_interrupt = Maker(tools), on_interrupt
         self.here = Crew(planner.config.max_workers, "drawbar-here", eager=False)
-        self.there = Crew(at_targets, "drawbar-there")
+        self.there = Crew(tools.at_targets, "drawbar-there")
         self.endings: queue.SimpleQueue[tuple[str, Result | BaseException]] = queue.SimpleQueue()
         self.nodes: dict[str, _Node] = {}
         self.results: dict[str, AssetResult] = {}
@@ -179,6 +178,7 @@ class Walk:
         self.doing[name] = (work, time.monotonic())
 
         def make() -> None:
+            self.doing[name] = (work, time.monotonic())
             try:
                 value = cell.value()
                 self.endings.put((name, Result("made", None, made, "transient", held=value)))
@@ -216,6 +216,8 @@ class Walk:
         self.doing[name] = (work, time.monotonic())
 
         def make() -> None:
+            # It may have waited for a thread as long as all before it took.
+            self.doing[name] = (work, time.monotonic())
             try:
                 self.endings.put((name, self._tried(work) if how is None else how()))
             except BaseException as error:

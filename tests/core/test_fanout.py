@@ -45,7 +45,8 @@ class Walked:
         graph = Graph.from_functions(items, fn, namespace="site")
         there = TargetConfig(root=str(folder / "host"), grace=0.2)
         config = Config(root=folder, namespace="site", store=str(folder / "store"), targets={"there": there})
-        planner = Planner.of(graph, [fn.__name__], config=config, params=params)
+        force = [fn.__name__] if again else []
+        planner = Planner.of(graph, [fn.__name__], config=config, params=params, force=force)
         self.events = []
         self.tools = Tools.of(planner, Teller([]), None)
         unit = planner.units[fn.__name__]
