@@ -312,7 +312,7 @@ def _check_bounds(one: Check) -> None:
         if isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound):
             raise OptionError(
                 f"The {label} of a check is not a number.",
-                expected="a finite number, or None for no bound",
+                expected="a finite int or float, or None for no bound",
                 found=repr(bound),
                 where=one.where,
             )

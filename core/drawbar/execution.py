@@ -77,7 +77,7 @@ class Execution:
         self._tell_started()
         notes = {param.name: param.annotation for param in work.asset.params}
         inputs = {name: self.tools.values.value(one, notes[name], fn) for name, one in work.inputs.items()}
-        inputs |= self._partition()
+        inputs |= work.given_partition
         self._refuse_inputs(inputs)
         begun = time.perf_counter()
         value = finished(fn(**inputs, **work.params))
@@ -115,9 +115,7 @@ class Execution:
 
         self._end_before(adopted=False)
         self._tell_started()
-        unit = self.work.unit
-        partition = None if unit.partition is None else (unit.asset.takes_partition or "", unit.partition)
-        fanout = Fanout(self.tools, self.work, run_id=self.run_id, tell=self._tell, partition=partition)
+        fanout = Fanout(self.tools, self.work, run_id=self.run_id, tell=self._tell)
         try:
             encoded = fanout.run()
         finally:
@@ -126,11 +124,6 @@ class Execution:
             formats, trust = self.tools.values.formats, self.tools.planner.config.trust
             self._examined(formats.decode(encoded.join(), encoded.format, encoded.type, encoded.ext, trust=trust))
         return encoded
-
-    def _partition(self) -> dict[str, Any]:
-        """The partition, for a function that takes it."""
-        taker = self.work.asset.takes_partition
-        return {taker: self.work.unit.partition} if taker and self.work.unit.partition is not None else {}
 
     def refuse_columns(self) -> None:
         """Raise ContractError where an input lacks what `expects` asks for; records tell, no value is read."""
@@ -213,9 +206,7 @@ class Execution:
                 run_id=self.run_id,
                 arguments={**inputs, **work.params},
                 examine=self._examination(),
-                partition=None
-                if work.unit.partition is None
-                else (work.asset.takes_partition or "", work.unit.partition),
+                partition=work.partition,
                 format=options.format,
                 timeout=options.timeout,
                 env=options.env,
@@ -275,7 +266,7 @@ class Execution:
         content = dispatcher.fetch(value)
         self.costs = replace(self.costs, transfer=self.costs.transfer + time.monotonic() - begun)
         self._take({"checks": value.checks, "profile": value.profile})
-        if handle.how != "started" and self.work.asset.name in self.tools.planner.demands:
+        if handle.how != "started" and (value.checks or self.work.asset.name in self.tools.planner.demands):
             # Whoever submitted it may have had other checks: the job is adopted, what they said of it is not.
             self._examined(self._opened(value, bytes(content)))
         return Fetched(
@@ -345,7 +336,8 @@ class Execution:
     def tell_made(self, made: Made, seconds: float) -> None:
         """The end of the account: it came out."""
         work = self.work
-        self.tools.accounts.pop(str(work.key), None)
+        if self.tools.accounts.pop(str(work.key), None) is None:
+            return  # the walk was stopped, and has told the end
         self._tell(
             AssetMade,
             version=work.version,
@@ -362,9 +354,12 @@ class Execution:
 
     def tell_failed(self, error: BaseException, seconds: float) -> None:
         """The end of the account: it did not. An attempt that never began has no account to end, so it gets both."""
+        if self.submitted and self.tools.leave and not _of_job(error):
+            return  # this process is going, and its connection with it: the job, left where it is, did not fail
         if not self.started:
             self._tell_started()
-        self.tools.accounts.pop(str(self.work.key), None)
+        if self.tools.accounts.pop(str(self.work.key), None) is None:
+            return
         # Out of reach is not over: the job goes on, and whoever adopts it ends this very account.
         left = isinstance(error, UnreachableError) and self.submitted
         if left or isinstance(error, CancelledError):
@@ -379,3 +374,8 @@ class Execution:
             inputs=self.work.inputs_made,
             made=self.rejected,
         )
+
+
+def _of_job(error: BaseException) -> bool:
+    """Whether an error says how a job ended, and not only that we could not follow it."""
+    return any(getattr(one, "outcome", None) is not None for one in (error, error.__cause__))

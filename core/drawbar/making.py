@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from drawbar.asset import MISSING
-from drawbar.checks import refusal
+from drawbar.checks import blocked, refusal
 from drawbar.config import whoami
 from drawbar.errors import OptionError
 from drawbar.events import AssetReused, AssetWaiting, Made
@@ -158,12 +158,12 @@ class Maker:
     def _passed(self, work: Work, outcomes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         """The digests of the checks that found nothing that blocks."""
         demands = self.tools.planner.demands.get(work.asset.name)
-        failed = {one["name"] for one in outcomes if one["blocking"] and not one["passed"]}
+        failed = {one["name"] for one in blocked(outcomes)}
         return {} if demands is None else {name: text for name, text in demands.digests.items() if name not in failed}
 
     def _refuse(self, work: Work, execution: Execution, record: Record, parts: Sequence[Part] | None) -> None:
         """Raise CheckError if a blocking check failed; the value is kept where only people find it."""
-        failed = [one for one in record.checks if one["blocking"] and not one["passed"]]
+        failed = blocked(record.checks)
         if not failed:
             return
         store = self.tools.planner.store
@@ -220,7 +220,7 @@ class Maker:
                     self.tools.values.folder(work.key) if encoded.format in ("file", "folder") else None,
                     self.tools.planner.config.trust,
                 )
-            failed = [one for one in execution.found["checks"] if one["blocking"] and not one["passed"]]
+            failed = blocked(execution.found["checks"])
             if failed:
                 raise refusal(work.key.unit, failed, self._where(work, failed))  # noqa: TRY301  # told as any failure is
         except BaseException as error:

@@ -10,6 +10,7 @@ from typing import Any
 from drawbar.asset import MISSING, Asset
 from drawbar.events import Made
 from drawbar.keys import AssetKey
+from drawbar.partitions import Partition
 from drawbar.records import Parts, Record
 from drawbar.selection import Unit
 
@@ -58,6 +59,18 @@ class Work:
     def key(self) -> AssetKey:
         """The unit's identity."""
         return self.unit.key
+
+    @property
+    def partition(self) -> tuple[str, Partition] | None:
+        """The parameter that receives the partition (empty where none does), and the partition; None without one."""
+        one = self.unit.partition
+        return None if one is None else (self.asset.takes_partition or "", one)
+
+    @property
+    def given_partition(self) -> dict[str, Partition]:
+        """The partition as an argument, for a function that takes it."""
+        one = self.partition
+        return {one[0]: one[1]} if one and one[0] else {}
 
     @property
     def inputs_made(self) -> tuple[Made, ...]:

@@ -284,10 +284,22 @@ def test_a_check_of_nothing_is_refused_when_the_graph_is_built(ground):
             OptionError,
             "Two checks",
         ),
+        *(
+            (
+                f"\n\n@check('rates', name={name!r})\ndef one(value): ...",
+                OptionError,
+                f"a name that drawbar uses itself: {name!r}",
+            )
+            for name in ("contract", "schema", "schema of x")
+        ),
+        ("@check('rates')\ndef contract(value): ...", OptionError, "uses itself: 'contract'"),
     ):
         ground.write(f"def rates() -> int:\n    return 1\n{text}\n")
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=said) as refused:
             ground.graph()
+        line = (ground.folder / "pipeline.py").read_text().partition("@check")[0].count("\n") + 1
+        assert refused.value.where.startswith(f"{ground.folder / 'pipeline.py'}:")
+        assert "uses itself" not in said or refused.value.where.endswith(f":{line}")
     with pytest.raises(OptionError, match="No number can pass"):
         ground.write("from drawbar import *\n")
         from drawbar.checks import Check

@@ -1,4 +1,4 @@
-"""Everything that is looked at in a value where it was made: contract, schema, checks, and at last its profile.
+"""Everything that is looked at in a value where it was made: contract, schema, its profile, and at last checks.
 
 A value comes from a worker, or from the client's process; the same value, without what its contract discards, goes on
 to be kept, and what was found goes into the job's report and the record. Nothing here fails because a value is bad.
@@ -38,10 +38,11 @@ def examine(
     outcomes += schemas.of_value(fn, value)
     if keep is not None:
         keep(value, outcomes)
+    profile = _profile(value) if spec.get("profile") else None
     once = None if last is None else _Once(last)
     for check, function in zip(spec.get("checks") or (), functions):
         outcomes += checking.evaluate(check, function, value, once, partition)
-    return value, {"checks": outcomes, "profile": _profile(value) if spec.get("profile") else None}
+    return value, {"checks": outcomes, "profile": profile}
 
 
 def _kept_contract(value: Any, contract: Mapping[str, Any]) -> tuple[Any, list[dict[str, Any]]]:

@@ -77,7 +77,9 @@ def _ended(task: Task, call: _Call, value: Any) -> dict[str, Any]:
         return {"state": "failed", "cause": "exception", "error": told}
     if not fault:
         return {"state": "succeeded", "cause": "value", "value": {**kept, **found}}
-    if _blocked(found):
+    from . import checking
+
+    if checking.blocked(found.get("checks") or ()):
         told = outcomes.error("CheckError", "a check failed", "drawbar.errors", checks=found["checks"])
         return {"state": "failed", "cause": "check", "error": told}
     return {"state": "failed", "cause": "unpicklable_value", "error": _cannot_go_back(task, value, fault[0])}
@@ -265,17 +267,14 @@ def _result(task: Task, call: _Call) -> Any:
     )
 
 
-def _blocked(found: dict[str, Any]) -> bool:
-    """Whether a check failed that keeps the value from being used."""
-    return any(one["blocking"] and not one["passed"] for one in found.get("checks") or ())
-
-
 def _kept(task: Task, value: Any, found: dict[str, Any]) -> dict[str, Any]:
     """The value in its format; pickled where that cannot hold what failed its checks, for a person to look at."""
     try:
         return _keep(task, value, _wanted(task).get("format"))
-    except Exception:
-        if not _blocked(found):
+    except Exception:  # whatever pickles a value may raise anything
+        from . import checking
+
+        if not checking.blocked(found["checks"]):
             raise
         return _keep(task, value, "pickle")
 

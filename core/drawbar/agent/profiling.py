@@ -45,7 +45,7 @@ def profile(value: Any) -> Optional[Figures]:
     """
     try:
         return _profile(value)
-    except Exception:
+    except Exception:  # whatever a table's library, or a value's own method, does
         return None
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from drawbar.agent import encoding
 from drawbar.agent import payload as container
+from drawbar.agent.calling import finished
 from drawbar.agent.lazily import Partitioned
 from drawbar.dispatch import payload
 from drawbar.dispatch.port import Bytes, Job, Many, Stored, ValueRef
@@ -36,20 +36,6 @@ def opened(value: Stored) -> Any:
     return encoding.decode(value.read(), value.format, value.type, value.ext)
 
 
-def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """What the function gives: a coroutine is awaited, what a generator yields is collected into a list.
-
-    >>> call(lambda: (one for one in "ab"), (), {})
-    ['a', 'b']
-    """
-    result = function(*args, **kwargs)
-    if inspect.iscoroutine(result):
-        result = _awaited(result)
-    if inspect.isasyncgen(result):
-        return _awaited(_collected(result))
-    return list(result) if inspect.isgenerator(result) else result
-
-
 def call_each(job: Job, args: Sequence[Any], kwargs: Mapping[str, Any], trust: str) -> encoding.Encoded:
     """What the function gives for each item of the argument that `job.each` names, in one container."""
     from drawbar.agent import each
@@ -57,7 +43,7 @@ def call_each(job: Job, args: Sequence[Any], kwargs: Mapping[str, Any], trust: s
     others = {name: value for name, value in kwargs.items() if name != job.each}
 
     def call_one(item: Any) -> Any:
-        return call(job.function, args, {**others, job.each: item})
+        return finished(job.function(*args, **{**others, job.each: item}))
 
     return each.apply(call_one, kwargs[job.each], job.format, trust, described)
 
@@ -71,16 +57,6 @@ def described(error: BaseException) -> dict[str, Any]:
     while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("drawbar."):
         trace = trace.tb_next
     return failure.describe(error.with_traceback(trace), Masker(()), None)
-
-
-def _awaited(coroutine: Any) -> Any:
-    import asyncio
-
-    return asyncio.run(coroutine)
-
-
-async def _collected(rows: Any) -> list[Any]:
-    return [row async for row in rows]
 
 
 def value_of(result: Any, job: Job, trust: str) -> tuple[ValueRef, Sequence[Bytes]]:

@@ -17,9 +17,10 @@ from dataclasses import replace
 from typing import Any
 
 from drawbar.agent import encoding
+from drawbar.agent.calling import finished
 from drawbar.checks import blocked, examined, input_outcomes
 from drawbar.config import TargetConfig
-from drawbar.dispatch.calls import arguments_of, call, call_each, opened, value_of
+from drawbar.dispatch.calls import arguments_of, call_each, opened, value_of
 from drawbar.dispatch.capture import captured
 from drawbar.dispatch.port import Bytes, Failure, Job, JobInfo, Outcome, Status, ValueRef
 from drawbar.errors import DrawbarError, FormatError
@@ -145,39 +146,49 @@ class Attempt:
             failed = Failure(type="CheckError", module="drawbar.errors", message=_REFUSED, checks=tuple(refused))
             return {"state": "failed", "cause": "check", "error": failed}
         with captured(self):
-            result, found = self._examined(self._result(args, kwargs))
-        try:
-            value, parts = value_of(result, job, self._config.trust)
-        except (encoding.EncodingError, FormatError) as error:
-            said = (("expected", error.expected), ("found", error.found), ("do", error.todo))
-            notes = tuple(f"{label}: {text}" for label, text in said if text)
-            failure = Failure(type=type(error).__name__, module=type(error).__module__, message=error.what, notes=notes)
-            return {"state": "failed", "cause": "unpicklable_value", "error": failure}
-        self._keep(value, parts)
-        return {"state": "succeeded", "cause": "value", "value": replace(value, **found)}
+            result = self._result(args, kwargs)
+            try:
+                value = self._examined(result)
+            except (encoding.EncodingError, FormatError) as error:
+                said = (("expected", error.expected), ("found", error.found), ("do", error.todo))
+                notes = tuple(f"{label}: {text}" for label, text in said if text)
+                kind = type(error)
+                failure = Failure(type=kind.__name__, module=kind.__module__, message=error.what, notes=notes)
+                return {"state": "failed", "cause": "unpicklable_value", "error": failure}
+        return {"state": "succeeded", "cause": "value", "value": value}
 
     def _result(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         called = time.perf_counter()
         try:
             if self.job.each:
                 return call_each(self.job, args, kwargs, self._config.trust)
-            return call(self.job.function, args, kwargs)
+            return finished(self.job.function(*args, **kwargs))
         finally:
             self._called = called, time.perf_counter()
 
-    def _examined(self, result: Any) -> tuple[Any, dict[str, Any]]:
-        """The value as its contract leaves it, and what was found: `checks` and `profile`, empty for a plain job."""
+    def _examined(self, result: Any) -> ValueRef:
+        """Keep the value as its contract leaves it; its reference, with what was found (nothing for a plain job)."""
         job = self.job
+        kept: list[ValueRef] = []
+
+        def keep(result: Any, _outcomes: Sequence[Any] = ()) -> None:
+            value, parts = value_of(result, job, self._config.trust)
+            if job.examine is not None and job.examine.checks:
+                parts = [b"".join(parts)]  # they may share memory with the value, which checks see next
+            self._keep(value, parts)
+            kept.append(value)
+
         if job.examine is None:
-            return result, {}
+            keep(result)
+            return kept[0]
         stored = job.examine.last
 
         def last() -> Any:
             return None if stored is None else opened(stored)
 
         partition = job.partition[1] if job.partition is not None else None
-        value, found = examined(result, job.examine, job.function, partition, last)
-        return value, {"checks": tuple(found["checks"]), "profile": found["profile"]}
+        _, found = examined(result, job.examine, job.function, partition, last, keep)
+        return replace(kept[0], checks=tuple(found["checks"]), profile=found["profile"])
 
     def _fault(self, error: BaseException) -> dict[str, Any]:
         if isinstance(error, _Stopped):

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+import drawbar
 from drawbar.agent import facts, frames, shim
 from drawbar.agent.partition import Partition
 
@@ -165,6 +166,42 @@ def test_a_real_use_of_the_stand_in_says_so(bare):
         "drawbar.Source is used inside a job, on a host that has no drawbar installed; there it only stands for its "
         "name. Use it where the job is submitted, or add 'drawbar' to the host's environment."
     )
+
+
+STAR = """
+    from drawbar import *
+
+    days = Source("in/{partition}.txt", partitions=Daily("2024-01-01"))
+
+    @asset(partitions=Daily("2024-01-01"), env=Env("numpy"), contract=Contract([Column("a", "int64")]))
+    def lines(x: int) -> list:
+        return [x, Partition.__name__, CheckResult(True, found=x).found]
+
+    @check(lines, min=2)
+    def enough(lines):
+        return CheckResult(len(lines) == 3, found=len(lines))
+
+    @expand(model=["small"])
+    @asset(mappings={"lines": Last(2)})
+    def both(lines: Partitioned, model: str) -> int:
+        return len(lines)
+"""
+
+
+def test_everything_may_be_imported_by_a_star(bare):
+    """`from drawbar import *` would fail on a host without drawbar, or there lack a name that it gives here."""
+    assert sorted(shim._PUBLIC) == sorted(drawbar.__all__)
+    checks = [{"name": "enough", "min": 2, "function": {"module": "star", "qualname": "enough"}}]
+    outcome, _, err = bare.run(
+        None,
+        3,
+        named={"module": "star", "qualname": "lines"},
+        code=[bare.code(star=STAR)],
+        examine={"contract": None, "checks": checks, "profile": False, "last": None},
+    )
+    assert outcome["state"] == "succeeded", (outcome, err)
+    assert bare.value(outcome) == [3, "Partition", "3"]
+    assert [(one["passed"], one["found"]) for one in outcome["value"]["checks"]] == [(True, "3")]
 
 
 def test_processes_of_a_job_have_the_stand_in_too(bare):

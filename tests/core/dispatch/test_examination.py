@@ -87,6 +87,18 @@ def test_failed_checks_keep_the_value(place, sample):
     assert len(outcome.value.checks) == 5
 
 
+def test_what_a_check_changes_is_not_kept(place, sample):
+    """A check that changes the value in place would change what is kept, and what is told of it."""
+    pytest.importorskip("numpy")
+    asked = examination(sample.spoils, sample.spoils, profile=True)
+    outcome = collected(place, job_of(sample.rows, count=3, examine=asked))
+    assert value_of(place, outcome) == [0, 1, 2]
+    asked = examination(sample.filled, profile=True)
+    outcome = collected(place, job_of(sample.steps, count=3, examine=asked))
+    assert value_of(place, outcome).tolist() == [0.0, 1.0, 2.0]
+    assert [one["max"] for one in outcome.value.profile["columns"].values()] == [2.0]
+
+
 def test_checks_by_value(place, sample):
     """Lambdas and partials are checks like any other."""
     asked = examination(

@@ -73,3 +73,22 @@ def reads_secret(value):
         found=f"it is {os.environ.get('SECRET_OF_CHECKS')}",
         details={"also": [os.environ.get("SECRET_OF_CHECKS")]},
     )
+
+
+def spoils(value):
+    """Changes what it should look at."""
+    value.append("spoiled")
+    return True
+
+
+def filled(value):
+    """Changes an array, whose bytes may be the very ones that are kept."""
+    value[:] = 7
+    return True
+
+
+def steps(count):
+    """An array."""
+    import numpy as np
+
+    return np.arange(float(count))
