@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from drawbar.entries import Entry, entry_of
-from drawbar.errors import CorruptError, StoreError
+from drawbar.errors import CorruptError, StoreDeniedError, StoreError
 from drawbar.files import Files, LocalFiles, unique
 from drawbar.keys import AssetKey
 from drawbar.records import Record
@@ -162,7 +162,7 @@ class Index:
         return key.partition is not None and f"{version}@{key.partition}" in self._of(key).told.rows
 
     def flush(self) -> None:
-        """Write what waits. A store that cannot be written to is no fault: the index only saves time."""
+        """Write what waits. A store that cannot be written to is no fault, for the index only saves time."""
         for folder, known in list(self._known.items()):
             if known.waiting:
                 self._write_waiting(folder, known)
@@ -261,9 +261,18 @@ class Index:
         with self._lock:
             # Of one that was voided since, or is in doubt, that is said: its record's file will tell.
             segment, known.waiting = known.told.part(known.waiting), {}
-        if known.readable and (segment.rows or segment.voids):
-            with contextlib.suppress(StoreError):
-                self._write(folder, known, segment)
+        if not known.readable or not (segment.rows or segment.voids):
+            return
+        try:
+            self._write(folder, known, segment)
+        except StoreDeniedError:  # whoever may only read is not told at every plan
+            return
+        except StoreError as error:
+            warnings.warn(
+                f"{self._files.uri(f'{folder}/index')} cannot be written ({error.what}), so each record is looked up "
+                "by itself; what was made is kept",
+                stacklevel=2,
+            )
 
     def _write(self, folder: str, known: _Known, segment: Segment) -> None:
         """One more segment, and what is to be merged by now is."""
