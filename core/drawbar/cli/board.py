@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from drawbar.cli.output import check_failure
 from drawbar.events import (
     AssetBlocked,
     AssetCancelled,
@@ -18,6 +19,7 @@ from drawbar.events import (
     AssetStarted,
     AssetWaiting,
     Event,
+    Made,
     RunEnded,
     RunStarted,
 )
@@ -43,6 +45,7 @@ class Row:
     job: str = ""
     attempt: int = 1
     traceback: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def elapsed(self) -> float:
@@ -104,8 +107,10 @@ def _apply(row: Row, event: Event) -> None:
             row.note = f"{event.done:,}{of} items" + (f", {event.failed:,} failed" if event.failed else "")
         case AssetReused():
             row.state, row.bytes, row.note = "reused", event.made.bytes, event.reason
+            row.warnings = _warnings(event.made)
         case AssetMade():
             row.state, row.seconds, row.bytes, row.note = "made", event.seconds, event.made.bytes, ""
+            row.warnings = _warnings(event.made)
         case AssetFailed():
             row.state = "retrying" if event.will_retry else "failed"
             row.seconds, row.note, row.traceback = event.seconds, error_text(event.error), event.traceback
@@ -116,6 +121,11 @@ def _apply(row: Row, event: Event) -> None:
             row.state, row.note = "blocked", "needs " + ", ".join(key.unit for key in event.because)
         case _:
             pass
+
+
+def _warnings(made: Made) -> tuple[str, ...]:
+    """What its checks warn of, a line each: those that failed and block nothing."""
+    return tuple(check_failure(one) for one in made.checks if not one["passed"])
 
 
 def _beginning(event: AssetStarted) -> str:

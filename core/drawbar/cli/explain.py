@@ -13,8 +13,10 @@ import click
 from drawbar.asset import MISSING
 from drawbar.cli import output
 from drawbar.cli.project import Project, settings, words
+from drawbar.errors import PartitionError
 from drawbar.graph import Graph
 from drawbar.keys import AssetKey
+from drawbar.partitions import choose
 from drawbar.plan import Plan
 from drawbar.planner import Planner
 from drawbar.store import Store
@@ -50,9 +52,9 @@ def command(
         meant = Project.of(words, project=project, store=store, namespace=namespace)
         key = meant.key()
         graph = meant.graph()
-        name = AssetKey(graph.namespace, graph[key.name].name, key.partition).unit
-        chosen = meant.settings(graph, **given)
-        remembered = as_last_time(graph, graph.select([key.name]), Store(meant.config.store), meant)
+        chosen, place = meant.settings(graph, **given), Store(meant.config.store)
+        name = _unit(graph, key, chosen, place)
+        remembered = as_last_time(graph, graph.select([key.name]), place, name)
         for param, value in remembered.items():
             if param not in chosen["params"] and param not in meant.config.params:
                 chosen["params"][param] = value
@@ -64,10 +66,41 @@ def command(
         output.show(output.one_line(f"{name}: {found.verdict}"), out)
         for change in found.changes:
             output.show(output.one_line(f"  {change}"), out)
-        for other, changes in found.above.items():
-            output.show(f"  {other}, which it is made from:", out)
+        for others, changes in _alike(found.above):
+            output.show(output.one_line(f"  {others}, which it is made from:"), out)
             for change in changes:
                 output.show(output.one_line(f"    {change}"), out)
+
+
+def _alike(above: Mapping[str, tuple[Change, ...]]) -> list[tuple[str, tuple[Change, ...]]]:
+    """What changed above, once for all partitions of an asset of which the same is true."""
+    found: dict[tuple[str, tuple[Change, ...]], list[str]] = {}
+    for unit, changes in above.items():
+        found.setdefault((unit.partition("@")[0], changes), []).append(unit)
+    return [
+        (units[0] if len(units) == 1 else f"{name} ({len(units):,} partitions, {units[0]} the first)", changes)
+        for (name, changes), units in found.items()
+    ]
+
+
+def _unit(graph: Graph, key: AssetKey, chosen: dict[str, Any], store: Store) -> str:
+    """The asset, at the one partition that its own name or `--partition` means; it is taken out of `chosen`."""
+    one, texts = graph[key.name], chosen.pop("partitions")
+    if key.partition is None and one.partitions is not None and texts:
+        definition = one.partitions.resolved(lambda name: store.members(graph.namespace, name))
+        keys = choose(definition, texts)
+        if len(keys) > 1:
+            raise PartitionError(
+                f"One partition of {one.name} can be explained at a time.",
+                expected=f"a key, as in `drawbar explain {one.name}@{keys[-1]}`",
+                found=f"{len(keys):,} partitions",
+                todo=f"`drawbar plan {one.name} --partition …` has a line for each",
+                where=one.where,
+            )
+        return f"{one.name}@{keys[0]}"
+    if texts:
+        chosen["partitions"] = texts
+    return AssetKey(graph.namespace, one.name, key.partition).unit
 
 
 def explain(graph: Graph, name: str, chosen: Mapping[str, Any]) -> Explanation:
@@ -99,15 +132,18 @@ def _plan(graph: Graph, name: str, planner: Planner, chosen: Mapping[str, Any]) 
     return plan(graph, [name], **{**chosen, "store": planner.store})
 
 
-def as_last_time(graph: Graph, names: Sequence[str], store: Store, meant: Project) -> dict[str, Any]:
-    """The run parameters without a default, as the records of the assets that take them have them."""
+def as_last_time(graph: Graph, names: Sequence[str], store: Store, unit: str) -> dict[str, Any]:
+    """The run parameters without a default, as the records of the assets that take them have them.
+
+    Of an asset in partitions that is the record of the partition in `unit`, else of its last one.
+    """
     wanted = {
         param: asset.name
         for param, takers in graph.run_params(names).items()
         for asset, one in takers
         if one.default is MISSING
     }
-    keys = [AssetKey(meant.config.namespace, name) for name in wanted.values()]
+    keys = [_remembered(graph, name, store, unit) for name in wanted.values()]
     found: dict[str, Any] = {}
     for param, record in zip(wanted, store.latest_of(keys), strict=True):
         text = record.parts.params.get(param, "").rpartition(" #")[0] if record else ""
@@ -116,6 +152,14 @@ def as_last_time(graph: Graph, names: Sequence[str], store: Store, meant: Projec
         except (ValueError, SyntaxError):  # not kept whole, or not plain data: the user must give it
             continue
     return found
+
+
+def _remembered(graph: Graph, name: str, store: Store, unit: str) -> AssetKey:
+    whole, (asked, _, partition) = graph.key(name), unit.partition("@")
+    if graph[name].partitions is None:
+        return whole
+    there = store.partitions(whole)
+    return whole.at(partition if asked == name and partition in there else there[-1]) if there else whole
 
 
 def _json(key: str, found: Explanation) -> dict[str, Any]:

@@ -93,6 +93,12 @@ def told(value: Any) -> str:
     return "" if value is None else one_line(str(value))
 
 
+def check_failure(check: Mapping[str, Any]) -> str:
+    """A check that failed, in one line: its name, what it expected and what it found."""
+    column = f" of {check['column']}" if check["column"] else ""
+    return f"{check['name']}{column}: expected {check['expected'] or 'it to pass'}, found {check['found'] or 'not'}"
+
+
 def tell(text: str) -> None:
     """A line beside the answer, on stderr."""
     console(sys.stderr).print(text, soft_wrap=True)

@@ -54,13 +54,12 @@ def command(
         keys, whole = list(definition.keys()), graph.key(one.name)
         records = place.latest_of([whole.at(key) for key in place.partitions(whole)])
         there = {record.key.partition for record in records if record is not None}
-        if as_json:
-            output.answer(_json(str(graph.key(one.name)), definition, keys, there), out)
-            return
         lacking = [key for key in keys if key not in there]
+        if as_json:
+            output.answer(_json(str(whole), definition, lacking if missing else keys, there), out)
+            return
         if missing:
-            for key in lacking:
-                output.show(key, out)
+            out.write("".join(f"{key}\n" for key in lacking))
             return
         output.show(f"{one.name}: {definition.describe()}", out)
         output.show(f"{len(keys):,} partitions, {len(keys) - len(lacking):,} made, {len(lacking):,} missing", out)
@@ -81,12 +80,14 @@ def _change(store: Store, graph: Graph, one: Asset, add: tuple[str, ...], remove
             where=one.where,
         )
     (name,) = definition.dynamic
-    for key in (*add, *remove):
+    for key in add:
         check_key(key, name)
-    for key in store.add_members(graph.namespace, name, add):
-        output.tell(f"added {key} to {name}")
-    for key in store.remove_members(graph.namespace, name, remove):
-        output.tell(f"removed {key} from {name}")
+    added = store.add_members(graph.namespace, name, add)
+    removed = store.remove_members(graph.namespace, name, remove)
+    for key in dict.fromkeys(add):
+        output.tell(output.one_line(f"added {key} to {name}" if key in added else f"{key} was in {name} already"))
+    for key in dict.fromkeys(remove):
+        output.tell(output.one_line(f"removed {key} from {name}" if key in removed else f"{key} is not in {name}"))
 
 
 def _json(key: str, definition: Partitions, keys: list[str], there: Collection[str | None]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,8 @@ from drawbar.graph import Graph
 from drawbar.keys import AssetKey
 
 F = TypeVar("F", bound=Callable[..., Any])
+# So many keys a shell offers at most: a person types on rather than read more.
+_MOST_KEYS = 200
 
 
 def common(function: F) -> F:
@@ -61,6 +64,7 @@ def settings(function: F) -> F:
             "--partition",
             multiple=True,
             metavar="KEY|FROM..TO",
+            shell_complete=complete_partitions,
             help="A partition's key, a range, `latest` or `all`, of the assets that have partitions; may be repeated.",
         ),
         click.option(
@@ -211,6 +215,33 @@ def complete_words(ctx: click.Context, _param: click.Parameter, incomplete: str)
     except (DrawbarError, OSError):
         pass
     return [one for one in found if one.value.startswith(incomplete)] or [CompletionItem(incomplete, type="file")]
+
+
+def complete_partitions(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[Any]:
+    """Keys of the assets named so far, of all without one, also behind a range's `..`; the newest of very many."""
+    from click.shell_completion import CompletionItem
+
+    from drawbar.cli.output import reserved_stdout
+    from drawbar.store import Store
+
+    first, to, typed = incomplete.rpartition("..")
+    found: dict[str, None] = {}
+    try:
+        with reserved_stdout():
+            # Behind an option that has no value yet click leaves the words where they are.
+            words = ctx.params.get("words") or ctx.args
+            project = Project.of(words, project=ctx.params.get("project"), store=ctx.params.get("store"))
+            graph, place = project.graph(), Store(project.config.store)
+            named = _in_graph(graph, [word.partition("@")[0] for word in project.wanted])
+            for name in named or graph.assets:
+                one = graph[name].partitions
+                if one is not None:
+                    found.update(dict.fromkeys(one.resolved(lambda name: place.members(graph.namespace, name)).keys()))
+    except (DrawbarError, OSError):
+        return []
+    keys = [*(["latest", "all"] if found and not to else []), *reversed(found)]
+    fitting = (key for key in keys if key.startswith(typed))
+    return [CompletionItem(f"{first}{to}{key}") for key in islice(fitting, _MOST_KEYS)]
 
 
 def complete_targets(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

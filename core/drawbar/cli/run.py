@@ -22,6 +22,8 @@ from drawbar.results import AssetResult, RunResult
 F = TypeVar("F", bound=Callable[..., Any])
 # A table longer than this hides what went as expected.
 _LONG = 40
+# So many failures, and so many warnings, are told in full.
+_TOLD = 20
 
 
 def running(function: F) -> F:
@@ -123,16 +125,30 @@ def _status(result: RunResult, stopped: list[int]) -> int:
 
 def report(result: RunResult, board: Board, out: TextIO, *, as_json: bool) -> None:
     """How the run ended: failures (without secrets) and what to do on stderr, the answer on `out`."""
-    for name, one in result.assets.items():
-        if one.state == "failed" and one.error is not None:
-            output.tell(board.redactor.text(failure(name, one, board)))
+    failed = [(name, one) for name, one in result.assets.items() if one.state == "failed" and one.error is not None]
+    for name, one in failed[:_TOLD]:
+        output.tell(board.redactor.text(failure(name, one, board)))
+    if len(failed) > _TOLD:
+        output.tell(f"\n… and {len(failed) - _TOLD:,} more failures: `drawbar history ASSET` has a line for each")
+    for line in _warnings(board):
+        output.tell(line)
     if as_json:
         output.answer(_json(result, board.redactor), out)
     else:
-        output.show(_table(result, board.redactor), out)
+        if list(_told(result)):
+            output.show(_table(result, board.redactor), out)
         output.show(_summary(result, board), out)
     for line in what_next(result, board):
         output.tell(line)
+
+
+def _warnings(board: Board) -> list[str]:
+    """What the checks of what is there warn of, a line each."""
+    found = [f"warning: {row.name}: {one}" for row in board.rows.values() for one in row.warnings]
+    lines = [output.one_line(board.redactor.text(line)) for line in found[:_TOLD]]
+    if len(found) > _TOLD:
+        lines.append(f"… and {len(found) - _TOLD:,} more warnings: `drawbar show ASSET` has them")
+    return lines
 
 
 def _json(result: RunResult, redactor: Redactor) -> dict[str, Any]:
@@ -200,8 +216,11 @@ def failure(name: str, one: AssetResult, board: Board) -> str:
 
 def what_next(result: RunResult, board: Board) -> list[str]:
     """What a person can do now, a line each."""
-    lines = []
+    lines: list[str] = []
     for name, one in result.assets.items():
+        if len(lines) == _TOLD:
+            lines.append("… and so of more jobs")
+            break
         row = board.rows.get(name)
         job = output.short(row.job) if row else ""
         if one.state == "cancelled" and one.target != HERE and job:

@@ -15,7 +15,7 @@ import click
 
 from drawbar import profiles
 from drawbar.cli import output
-from drawbar.cli.project import Project, words
+from drawbar.cli.project import Project, complete_partitions, words
 from drawbar.errors import DrawbarError, UnknownAssetError, did_you_mean
 from drawbar.keys import AssetKey
 from drawbar.profiles import Profile, shown
@@ -30,7 +30,9 @@ _FEW = 10
 
 @click.command("show", epilog="Example: drawbar show neighbours")
 @words
-@click.option("--partition", metavar="KEY", help="One partition; `ASSET@KEY` says the same.")
+@click.option(
+    "--partition", metavar="KEY", shell_complete=complete_partitions, help="One partition; `ASSET@KEY` says the same."
+)
 @click.option("--version", "beginning", metavar="VERSION", help="Another version than the last; its first digits do.")
 @click.option("--versions", type=click.IntRange(0), default=5, show_default=True, help="How many versions to list.")
 @click.option("--rows", type=click.IntRange(0), default=10, show_default=True, help="How much of the value to show.")
@@ -168,15 +170,10 @@ def _show_facts(place: Store, record: Record, rejected: Sequence[Record]) -> Non
     if blocked(record):
         table.add_row(Text("state", style="dim"), Text("rejected: it is kept for inspection, and no one's input", red))
     for one in (one for one in rejected if one.at > record.at):
-        why = "; ".join(_failure(check) for check in one.checks if outcome_of(check) == "failed")
+        why = "; ".join(output.check_failure(check) for check in one.checks if outcome_of(check) == "failed")
         text = f"{output.when(one.at)} version {output.short(one.version)}: {why}; it is kept in {place.uri(one)}"
         table.add_row(Text("rejected", red), output.one_line(text))
     output.show(table)
-
-
-def _failure(check: Mapping[str, Any]) -> str:
-    column = f" of {check['column']}" if check["column"] else ""
-    return f"{check['name']}{column}: expected {check['expected'] or 'it to pass'}, found {check['found'] or 'not'}"
 
 
 def _show_checks(checks: Sequence[Mapping[str, Any]]) -> None:

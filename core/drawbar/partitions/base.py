@@ -109,8 +109,8 @@ def check_key(key: object, of: str = "a set of partitions") -> str:
     if fault:
         raise PartitionError(
             f"{_short(key)} cannot be a key of {of}.",
-            expected=f"printable text of 1 to {LONGEST} bytes when percent-encoded, without '..' and '|', and none of "
-            f"'all', '*' and 'latest'",
+            expected=f"printable text, not blank, of 1 to {LONGEST} bytes when percent-encoded, without '..' and '|', "
+            f"and none of 'all', '*' and 'latest'",
             found=fault,
         )
     return str(key)
@@ -121,6 +121,8 @@ def _fault(key: object) -> str:
         return type(key).__name__
     if not key.isprintable():
         return "a character that does not print"
+    if key.isspace():
+        return "nothing but blanks"
     length = len(quote(key, safe="", errors="replace"))
     if not 0 < length <= LONGEST:
         return f"{length} bytes"

@@ -139,7 +139,7 @@ class Static(_Listed):
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class Dynamic(_Listed):
-    """The partitions of a set in the store, in the order in which they were added; an asset or a command adds to it.
+    """The partitions of a set in the store, sorted by their keys; an asset or a command adds to it.
 
     A definition in code knows the name only; `resolved` gives the one that knows the keys. Both are equal.
 

@@ -189,3 +189,57 @@ def test_the_total_takes_what_a_backfill_made(call, days):
     assert done.exit_code == 0
     assert noted(days) == []
     assert states(done)["total"] == "made"
+
+
+def test_many_failures_are_told_in_part(call, folder):
+    """Ten thousand failing partitions do not print ten thousand tracebacks; how many there were is said."""
+    (folder / "days.py").write_text(
+        "from drawbar import *\n"
+        "@asset(partitions=Static([f'k{n:03}' for n in range(100)]))\n"
+        "def parts(partition: Partition) -> int:\n    raise ValueError(partition.key)\n"
+    )
+    done = call("backfill", "days.py", "--no-lineage")
+    assert done.exit_code == 1
+    assert done.stderr.count("Traceback") == 20
+    assert "… and 80 more failures: `drawbar history ASSET` has a line for each\n" in done.stderr
+    assert "failed: 100 failed (60 not shown), in " in done.stdout
+
+
+def test_what_is_reused_by_the_hundred_leaves_no_empty_table(call, folder):
+    """Nothing to tell is one line, and not the head of a table with nothing below it."""
+    (folder / "days.py").write_text(
+        "from drawbar import *\n"
+        "@asset(partitions=Static([f'k{n:03}' for n in range(100)]))\n"
+        "def parts(partition: Partition) -> str:\n    return partition.key\n"
+    )
+    call("backfill", "days.py", "--no-lineage")
+    assert call("backfill", "days.py", "--no-lineage").stdout.startswith("succeeded: 100 reused (100 not shown), in ")
+
+
+def test_what_a_check_warns_of_is_told_when_it_is_made_and_reused(call, folder):
+    """A warning that only `show` knows of is read by nobody."""
+    (folder / "days.py").write_text(
+        "from drawbar import *\n"
+        "def rows() -> int:\n    return 3\n"
+        "@check(rows, min=10, blocking=False)\n"
+        "def enough(rows: int) -> int:\n    return rows\n"
+    )
+    for _ in range(2):
+        done = call("run", "days.py", "--no-lineage")
+        assert done.exit_code == 0
+        assert "warning: rows: enough: expected at least 10, found 3\n" in done.stderr
+
+
+def test_a_failure_does_not_count_what_it_waited_for_a_thread(call, folder):
+    """A partition that failed at once would be said to have taken as long as all that was made before it."""
+    (folder / "days.py").write_text(
+        "import time\nfrom drawbar import *\n"
+        "@asset(partitions=Static(['a', 'b', 'c', 'd']))\n"
+        "def parts(partition: Partition) -> str:\n"
+        "    if partition.key == 'd':\n        raise ValueError(partition.key)\n"
+        "    time.sleep(0.2)\n    return partition.key\n"
+    )
+    call("backfill", "days.py", "--workers", "1", *QUIET)
+    (last,) = json.loads(call("history", "days.py", "parts@d", "--json").stdout)["history"]
+    assert last["state"] == "failed"
+    assert last["seconds"] < 0.2

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -186,3 +187,44 @@ def test_a_reader_that_leaves_is_no_error_of_ours(folder):
     os.close(write)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+
+
+PARTS = """
+import os, time
+from drawbar import *
+
+@asset(partitions=Static([str(n) for n in range(10)]), target="gpu", version="1")
+def part(partition: Partition) -> int:
+    mine = os.path.join(r"BUSY", partition.key)
+    open(mine, "x").close()
+    time.sleep(0.2)
+    count = len(os.listdir(r"BUSY"))
+    os.unlink(mine)
+    return count
+
+@expand(model=["small", "large"])
+def family(model: str) -> str:
+    return model
+"""
+
+
+def test_no_more_jobs_at_once_than_workers(call, folder, tmp_path):
+    """`--workers 2` bounds what is under way on a target, which is not ours alone."""
+    (tmp_path / "busy").mkdir()
+    (folder / "parts.py").write_text(PARTS.replace("BUSY", str(tmp_path / "busy")))
+    done = call("run", "parts.py", "part", "--partition", "all", "--workers", "2", "--json", "--no-lineage")
+    answer = json.loads(done.stdout)
+    assert [one["state"] for one in answer["assets"]] == ["made"] * 10
+    counts = [int(Path(one["uri"].removeprefix("file://")).read_text()) for one in answer["assets"]]
+    assert max(counts) == 2
+
+
+def test_an_expanded_function_may_be_named(call, folder):
+    """`plan`, `run` and `--force` take its name for all its variants."""
+    (folder / "parts.py").write_text(PARTS)
+    names = ["demo/family_small", "demo/family_large"]
+    planned = json.loads(call("plan", "parts.py", "family", "--json").stdout)
+    assert [(one["key"], one["action"]) for one in planned["assets"]] == [(name, "run") for name in names]
+    for force, state in (((), "made"), (("--force", "family"), "made"), ((), "reused")):
+        done = json.loads(call("run", "parts.py", "family", *force, "--json", "--no-lineage").stdout)
+        assert [(one["key"], one["state"]) for one in done["assets"]] == [(name, state) for name in names]

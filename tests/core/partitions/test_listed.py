@@ -86,6 +86,8 @@ def test_a_set_has_the_keys_that_the_store_holds():
     assert DAYS.resolved({}.__getitem__) is DAYS
     with pytest.raises(PartitionError, match="cannot be a key"):
         customers.resolved(lambda name: ["a|b"])
+    with pytest.raises(PartitionError, match="nothing but blanks"):
+        customers.resolved(lambda name: ["  "])
     with pytest.raises(PartitionError, match="cannot be the name of a dynamic set"):
         Dynamic("../x")
 
