@@ -187,8 +187,15 @@ def check_options(given: Mapping[str, Any], *, where: str = "") -> dict[str, Any
         checked[name] = tuple(value) if isinstance(value, list) else value
     if checked.get("batch") == 0:
         raise OptionError("option 'batch' cannot be 0.", expected="1 or more", found="0", where=where)
-    if isinstance(checked.get("outputs"), tuple):
-        checked["outputs"] = {key: {} for key in checked["outputs"]}
+    if isinstance(names := checked.get("outputs"), tuple):
+        checked["outputs"] = {key: {} for key in names}
+        if len(checked["outputs"]) < len(names):
+            raise OptionError(
+                "option 'outputs' names an output twice.",
+                expected="a name of its own for each",
+                found=", ".join(map(repr, names)),
+                where=where,
+            )
     for name, inner in checked.get("outputs", {}).items():
         if not isinstance(inner, Mapping):
             raise OptionError(

@@ -187,10 +187,10 @@ def _outputs(one: Asset) -> Iterator[Asset]:
         yield Asset(
             name=full,
             fn=pick,
-            params=(Param("made"),),
+            params=(Param(one.name),),
             returns=kinds.get(name, MISSING),
             options=Options(
-                inputs={"made": one.name},
+                inputs={one.name: one.name},
                 version=f"output {name} of {one.name}",
                 partitions=one.options.partitions,
                 tags=one.options.tags,
@@ -283,36 +283,35 @@ def _sound(one: Asset) -> Asset:
     options = one.options
     if one.partitions is None and options is _DEFAULTS and not any(is_partition(p.annotation) for p in one.params):
         return one
-    names = [param.name for param in one.params]
-    fault = ""
+    fault = next(_faults(one), None)
+    if fault is not None:
+        what, expected, found = fault
+        raise OptionError(what, expected=expected, found=found, where=one.where)
+    return one
+
+
+def _faults(one: Asset) -> Iterator[tuple[str, str, str]]:
+    """What does not fit: what is wrong, what was expected, what was found."""
+    options, names = one.options, [param.name for param in one.params]
+    taken = "one of its parameters: " + ", ".join(names)
     if one.partitions is None:
-        if any(is_partition(param.annotation) for param in one.params):
-            fault = f"{one.name} takes a Partition and has no partitions"
+        for param in one.params:
+            if is_partition(param.annotation):
+                yield f"{one.name} takes a Partition and has no partitions.", "`@asset(partitions=…)`", param.name
     elif options.path and "{" not in options.path:
-        fault = f"the partitions of {one.name} would all be published to one path"
+        what = f"The partitions of {one.name} would all be published to one path."
+        yield what, "`{partition}` in it", options.path
     elif one.source is not None and "{" not in one.source.path:
-        fault = f"the partitions of {one.name} would all be read from one path"
+        what = f"The partitions of {one.name} would all be read from one path."
+        yield what, "`{partition}` in it", one.source.path
     for option in ("mappings", "expects"):
         for name in getattr(options, option):
             if name not in names:
-                fault = f"{one.name} sets {option!r} for {name!r}, which it does not take"
+                yield f"{one.name} sets {option!r} for {name!r}, which it does not take.", taken, name
     if options.adds is not None and not options.persist:
-        fault = f"{one.name} adds to a dynamic set and is not kept"
+        yield f"{one.name} adds to a dynamic set and is not kept.", "persist=True", "persist=False"
     if options.over is not None and options.over not in names:
-        fault = f"{one.name} is made over {options.over!r}, which it does not take"
-    if fault:
-        raise OptionError(
-            f"{fault[0].upper()}{fault[1:]}.",
-            expected="`{partition}` in it"
-            if "one path" in fault
-            else "persist=True"
-            if "not kept" in fault
-            else "one of its parameters: " + ", ".join(names),
-            found=(options.path or "") if "published" in fault else one.source.path if one.source else "",
-            todo="add `@asset(partitions=…)`, or take the parameter away" if "Partition and" in fault else "",
-            where=one.where,
-        )
-    return one
+        yield f"{one.name} is made over {options.over!r}, which it does not take.", taken, options.over
 
 
 def _with_checks(assets: list[Asset], checks: Iterable[Check]) -> list[Asset]:
@@ -342,12 +341,12 @@ def _with_checks(assets: list[Asset], checks: Iterable[Check]) -> list[Asset]:
         return assets
     for name, own in found.items():
         twice = next((one for one in own if sum(other.name == one.name for other in own) > 1), None)
-        own_names = [one for one in own if one.name in _RESERVED or one.name.startswith(OF_INPUT)]
-        if own_names:
+        reserved = next((one for one in own if one.name in _RESERVED or one.name.startswith(OF_INPUT)), None)
+        if reserved is not None:
             raise OptionError(
-                f"A check of {name} has a name that drawbar uses itself: {own_names[0].name!r}.",
+                f"A check of {name} has a name that drawbar uses itself: {reserved.name!r}.",
                 todo="give it another: @check(…, name=…)",
-                where=own_names[0].where,
+                where=reserved.where,
             )
         if twice is not None:
             raise OptionError(f"Two checks of {name} are named {twice.name!r}.", todo="name one", where=twice.where)

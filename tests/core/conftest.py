@@ -41,7 +41,7 @@ class Ground:
     def configure(self, more: str) -> None:
         """Settings beside the target `worker`, which is a process on this machine."""
         (self.folder / "drawbar.toml").write_text(
-            f'namespace = "g"\nstore = "store"\n[targets.worker]\nroot = "{self.folder / "worker"}"\n{more}\n'
+            f'namespace = "g"\nstore = "store"\n[targets.worker]\nroot = "{self.folder / ".worker"}"\n{more}\n'
         )
 
     def write(self, text: str) -> None:

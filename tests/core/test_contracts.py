@@ -198,7 +198,10 @@ def test_a_named_file_that_is_not_there_is_an_error():
     """An asset would be made without the contract that its code names."""
     error = refused(lambda: resolve(pages(contract="gone.toml"), Path("/nowhere")))
     assert (error.where, error.expected) == ("m.py:3", "the file gone.toml")
-    assert error.todo == "`drawbar freeze text/pages` writes it, once the asset was made"
+    assert error.todo == (
+        "write it by hand; or take `contract` out, make the asset once, run `drawbar freeze text/pages "
+        "--output gone.toml`, and put `contract` back"
+    )
 
 
 # Both sides of an edge

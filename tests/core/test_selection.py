@@ -141,7 +141,8 @@ def test_an_empty_set_says_that_it_is_empty(units):
             OptionError, "would all be published to one path",
         ),
         ("x = Source('in.txt', partitions=Static(['a']))", OptionError, "would all be read from one path"),
-        ("def x(partition: Partition) -> int: ...", OptionError, "takes a Partition and has no partitions"),
+        ("def x(partition: Partition) -> int: ...", OptionError, "x takes a Partition and has no partitions"),
+        ("@asset(outputs=['y', 'y'])\ndef x(): ...", DefinitionError, "'outputs' names an output twice"),
         ("@asset(partitions='daily')\ndef x() -> int: ...", DefinitionError, "'partitions' has the wrong type"),
         (
             "@asset(partitions=Static(['a']), mappings={'y': Last(2)})\ndef x() -> int: ...",

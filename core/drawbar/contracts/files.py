@@ -40,7 +40,8 @@ def resolve(asset: Asset, root: Path) -> Contract | None:
             f"The contract of {asset.name} is not there.",
             expected=f"the file {given}",
             found=f"no file {file}",
-            todo=f"`drawbar freeze {asset.name}` writes it, once the asset was made",
+            todo=f"write it by hand; or take `contract` out, make the asset once, run `drawbar freeze {asset.name} "
+            f"--output {given}`, and put `contract` back",
             where=asset.where,
         )
     return load(file)
