@@ -235,6 +235,7 @@ class Maker:
             run_id=execution.run_id,
             at=datetime.now(UTC),
         )
+        self.tools.planner.store.keep_parts(work.key, work.version, work.parts)
         execution.tell_made(made, time.monotonic() - began)
         return execution.held
 

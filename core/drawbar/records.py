@@ -42,6 +42,18 @@ class Parts:
     partition: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
 
+    def to_json(self) -> Content:
+        """The parts as they stand by themselves, for a transient asset, which has no record."""
+        return f"{_told(self)}\n".encode()
+
+    @classmethod
+    def from_json(cls, text: Content) -> Parts | None:
+        """The inverse of `to_json`; None for what cannot be read, as it is there for explanations only."""
+        try:
+            return _parts(json.loads(text.decode()))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -82,8 +94,7 @@ class Record:
         """The record as it stands in the store: one JSON object, in three lines: which it is, what it is, of what."""
         head = {"drawbar": LAYOUT, "key": str(self.key), "at": self.at.isoformat()}
         body = {name: getattr(self, name) for name in _PLAIN}
-        parts = {name: _plain(getattr(self.parts, name)) for name in _PARTS}
-        return f'{_encode(head)[:-1]},\n {_encode(body)[1:-1]},\n "parts": {_encode(parts)}}}\n'.encode()
+        return f'{_encode(head)[:-1]},\n {_encode(body)[1:-1]},\n "parts": {_told(self.parts)}}}\n'.encode()
 
     @classmethod
     def from_json(cls, text: Content, where: str, key: AssetKey | None = None) -> Record:
@@ -104,8 +115,6 @@ class Record:
             values = {name: body[name] for name in _PLAIN if name in body or name not in _LATER}
             values["columns"] = tuple((str(name), str(kind)) for name, kind in values["columns"])
             values["checks"] = tuple(values.get("checks", ()))
-            parts = {name: body["parts"][name] for name in _PARTS if name in body["parts"] or name not in _LATER}
-            parts["env"] = tuple(parts["env"])
             for name, kind in _KINDS.items():
                 if not isinstance(values[name], kind) or isinstance(values[name], bool):
                     raise TypeError(f"{name} is {values[name]!r}")  # noqa: TRY301  # one place words the error
@@ -113,7 +122,7 @@ class Record:
                 **values,
                 key=key if key is not None and str(key) == body["key"] else AssetKey.parse(body["key"]),
                 at=datetime.fromisoformat(body["at"]),
-                parts=Parts(**parts),
+                parts=_parts(body["parts"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CorruptError(
@@ -159,6 +168,16 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "seconds": (int, float),
 }
 _encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _told(parts: Parts) -> str:
+    return _encode({name: _plain(getattr(parts, name)) for name in _PARTS})
+
+
+def _parts(body: Mapping[str, Any]) -> Parts:
+    values = {name: body[name] for name in _PARTS if name in body or name not in _LATER}
+    values["env"] = tuple(values["env"])
+    return Parts(**values)
 
 
 def _plain(value: Any) -> Any:

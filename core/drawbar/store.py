@@ -16,7 +16,7 @@ from drawbar.files import Files, LocalFiles, Part, open_files
 from drawbar.index import Index, part_of
 from drawbar.keys import AssetKey
 from drawbar.leases import Held
-from drawbar.records import Journal, Record
+from drawbar.records import Journal, Parts, Record
 
 # No asset has such a name, so a dynamic set's folder is none's.
 _SETS = "partitions.d"
@@ -168,6 +168,15 @@ class Store:
     def rejected(self, key: AssetKey) -> list[Record]:
         """The records of values that failed a blocking check and are kept for inspection, oldest first."""
         return self._records(f"{folder_of(key)}/rejected")
+
+    def keep_parts(self, key: AssetKey, version: str, parts: Parts) -> None:
+        """Remember what a transient asset was made from: nothing else tells `explain` what changed in it."""
+        self.files.create(f"{folder_of(key)}/parts/{version}.json", [parts.to_json()])
+
+    def parts(self, key: AssetKey, version: str) -> Parts | None:
+        """What a transient asset of that Version was made from, if that is still known."""
+        content = self.files.read(f"{folder_of(key)}/parts/{version}.json")
+        return None if content is None else Parts.from_json(content)
 
     def members(self, namespace: str, name: str) -> list[str]:
         """The keys of a dynamic set of partitions, sorted."""

@@ -22,6 +22,9 @@ from drawbar.planner import Planner
 from drawbar.store import Store
 from drawbar.version import Change, compare
 
+# So many assets above are looked into for what changed in transient ones.
+_LOOKED_AT = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -115,15 +118,34 @@ def explain(graph: Graph, name: str, chosen: Mapping[str, Any]) -> Explanation:
         for other, decision in found.decisions.items()
         if other != name and decision.certain and decision.action == "run" and decision.reason != "transient"
     }
-    changes = one.changes
+    changes, latest = one.changes, planner.store.latest(one.key)
+    known = {name: latest, **{other: planner.store.latest(found[other].key) for other in list(above)[:_LOOKED_AT]}}
+    for other, record in known.items():
+        above |= _within(planner, found, other, record.parts.inputs) if record is not None else {}
     if not one.certain:
-        latest = planner.store.latest(one.key)
         changes = (
             tuple(compare(latest.parts, planner.parts(planner.units[name], latest.parts.inputs))) if latest else ()
         )
     if one.certain or changes:
         return Explanation(one.reason if one.certain and not changes else "it is made again", changes, above)
     return Explanation(f"nothing of its own changed; {one.reason}", (), above)
+
+
+def _within(planner: Planner, found: Plan, name: str, inputs: Mapping[str, str]) -> dict[str, tuple[Change, ...]]:
+    """What changed in the transient assets that it is made from; `inputs` are the DataVersions that it had then."""
+    changed: dict[str, tuple[Change, ...]] = {}
+    for param, feed in planner.units[name].feeds.items():
+        for up, label in zip(feed.units, feed.labels or ("",), strict=True):
+            before = inputs.get(f"{param}[{label}]" if label else param, "").partition(" as ")[0]
+            unit, version = planner.units[up], before.removeprefix("transient:")
+            if version == before or not found[up].version or found[up].version == version:
+                continue
+            old = planner.store.parts(unit.key, version)
+            if old is not None:
+                new = planner.parts(unit, planner.inputs(unit, lambda one: found[one].data_version))
+                changed[up] = tuple(compare(old, new))
+                changed |= _within(planner, found, up, old.inputs)
+    return changed
 
 
 def _plan(graph: Graph, name: str, planner: Planner, chosen: Mapping[str, Any]) -> Plan:

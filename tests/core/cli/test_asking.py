@@ -167,3 +167,17 @@ def test_a_run_on_another_machine_without_an_end_may_still_run(call, made, folde
     journal: Journal = store.journals("demo")[0]
     store.write_journal(replace(journal, host="elsewhere", ended=None, state="running"))
     assert json.loads(call("history", "--json").stdout)["runs"][0]["state"] == "running, or ended without a word"
+
+
+def test_explain_names_what_changed_in_a_transient_asset(folder, program):
+    """Nothing is kept of it but what it was made from: `explain` would say no more than that it is another one."""
+    (folder / "outs.py").write_text(
+        "from drawbar import asset\n"
+        "@asset(outputs=('low', 'high'))\ndef split() -> dict[str, int]:\n    return {'low': 1, 'high': 2}\n"
+        "def both(low: int, high: int) -> int:\n    return low + high\n"
+    )
+    assert program("run", "outs.py").returncode == 0
+    (folder / "outs.py").write_text((folder / "outs.py").read_text().replace("'high': 2", "'high': 3"))
+    for asked in ("high", "both"):
+        told = program("explain", "outs.py", asked).stdout
+        assert "split, which it is made from:\n    code outs.split changed" in told
