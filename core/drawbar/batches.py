@@ -6,6 +6,7 @@ the function raised (`drawbar.agent.each`). Both sides are called by several thr
 
 from __future__ import annotations
 
+import contextvars
 import hashlib
 import socket
 import threading
@@ -94,6 +95,8 @@ class Here:
         self._format, self._trust = work.asset.options.format, tools.planner.config.trust
         self._stopped = tools.stopped
         self._began = time.monotonic()
+        # What the calls print goes where it would from the thread that the asset is made in.
+        self._context = contextvars.copy_context()
         self.at_once = tools.planner.config.max_workers
 
     @property
@@ -103,6 +106,9 @@ class Here:
 
     def do(self, batch: Batch) -> Done:
         """See `Doer.do`."""
+        return self._context.copy().run(self._done, batch)
+
+    def _done(self, batch: Batch) -> Done:
         from drawbar.dispatch.calls import described
 
         def call_one(item: Any) -> Any:
@@ -155,7 +161,9 @@ class There:
 
     def _most(self) -> int:
         """As many jobs as the target has processors; where they take GPUs, so many as fit, and one that waits."""
-        facts, gpus = self._dispatcher.facts(), self._work.asset.options.gpus
+        gpus = self._work.asset.options.gpus
+        # Asked for a package, a target starts no other program to answer; its GPUs are told by one.
+        facts = self._dispatcher.facts(() if gpus else ("cloudpickle",))
         if gpus:
             return min(self._tools.at_targets, max(1, len(facts.gpus) // gpus) + 1)
         return min(AT_ONCE, self._tools.at_targets, max(2, facts.cpus))

@@ -55,7 +55,8 @@ class Progress:
 
     def __init__(self, board: Board, show: Show, *, wordy: bool) -> None:
         self.board, self._show, self._wordy = board, show, wordy
-        self._streams: dict[tuple[str, str], Lines] = {}
+        # By asset, stream and thread: the calls of a fan-out write at once, and a line of one is not cut by another's.
+        self._streams: dict[tuple[str, str, int], Lines] = {}
         self._catching: dict[str, AbstractContextManager[None]] = {}
         self._lock = threading.Lock()
         self._told = time.monotonic()
@@ -88,9 +89,7 @@ class Progress:
 
     def _logged(self, name: str, stream: str, data: bytes) -> None:
         with self._lock:
-            lines = self._streams.get((name, stream))
-            if lines is None:
-                lines = self._streams[name, stream] = Lines()
+            lines = self._streams.setdefault((name, stream, threading.get_ident()), Lines())
             self._show.say([f"{name} │ {line}" for line in lines.feed(data)])
             if note := lines.note:
                 self.board.rows[name].note = note
@@ -100,10 +99,10 @@ class Progress:
         if catching is not None:
             with suppress(ValueError):  # the end is told by another thread: that of an interrupted run
                 catching.__exit__(None, None, None)
-        for stream in ("stdout", "stderr"):
-            lines = self._streams.pop((name, stream), None)
-            if lines is not None:
-                self._show.say([f"{name} │ {line}" for line in lines.rest()])
+        with self._lock:
+            own = [place for place in self._streams if place[0] == name]
+            for place in sorted(own, key=lambda place: place[1] != "stdout"):
+                self._show.say([f"{name} │ {line}" for line in self._streams.pop(place).rest()])
 
     def _catch(self, name: str) -> None:
         catching = self._catching[name] = captured(_Sink(self, name))
