@@ -181,7 +181,9 @@ def _told(result: RunResult) -> Iterable[tuple[str, AssetResult]]:
         return result.assets.items()
     rank = {"failed": 0, "cancelled": 1, "blocked": 2, "made": 3}
     telling = [pair for pair in result.assets.items() if pair[1].state in rank]
-    return sorted(telling, key=lambda pair: rank[pair[1].state])[:_LONG]
+    # What was asked for comes last in dependency order, so of many the last are shown.
+    places = sorted(range(len(telling)), key=lambda at: (rank[telling[at][1].state], -at))[:_LONG]
+    return [telling[at] for at in sorted(places, key=lambda at: (rank[telling[at][1].state], at))]
 
 
 def _summary(result: RunResult, board: Board) -> str:
