@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Protocol
 from urllib.parse import quote, unquote
 
-from drawbar.errors import CorruptError, DrawbarError
+from drawbar.errors import CorruptError, DrawbarError, StoreError
 from drawbar.files import Files, LocalFiles, Part, open_files
 from drawbar.index import Index, part_of
 from drawbar.keys import AssetKey
@@ -170,8 +171,9 @@ class Store:
         return self._records(f"{folder_of(key)}/rejected")
 
     def keep_parts(self, key: AssetKey, version: str, parts: Parts) -> None:
-        """Remember what a transient asset was made from: nothing else tells `explain` what changed in it."""
-        self.files.create(f"{folder_of(key)}/parts/{version}.json", [parts.to_json()])
+        """Remember what a transient asset was made from, for `explain`: where that cannot be written, no run fails."""
+        with suppress(StoreError):
+            self.files.create(f"{folder_of(key)}/parts/{version}.json", [parts.to_json()])
 
     def parts(self, key: AssetKey, version: str) -> Parts | None:
         """What a transient asset of that Version was made from, if that is still known."""

@@ -228,7 +228,7 @@ def clean(raw: dict[str, str]) -> dict[str, str]:
         "raw@a": "skipped", "raw@b": "made", "clean@a": "reused", "clean@b": "made",
     }  # fmt: skip
     assert ground.called() == ["b"]
-    assert not ground.files("g/raw/**/*")
+    assert {one.name for one in ground.files("g/raw/@*/*")} == {"parts"}
 
 
 def test_as_many_as_workers_at_once(ground):

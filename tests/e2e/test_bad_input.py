@@ -392,7 +392,8 @@ def test_a_full_disk_here(tmp_path, small_disk):
     project = Project(tmp_path / "project", BIG, "[assets.big]\ntarget = 'here'\n")
     store = small_disk or tmp_path / "store"
     limit = () if small_disk else ("sh", "-c", 'ulimit -f 2000; exec "$@"', "sh")
-    code, out, err = project.run("run", "--no-lineage", "--json", "--store", str(store), before=limit)
+    # One after the other, so that the small value is not written at the moment at which the big one has filled the disk.
+    code, out, err = project.run("run", "--no-lineage", "--json", "--workers", "1", "--store", str(store), before=limit)
     big, small = json.loads(out)["assets"]
     assert (code, big["state"], small["state"]) == (1, "failed", "made")
     assert big["error"].startswith(f"DiskFullError: There is no space to write {store}/bad/big/values/")
