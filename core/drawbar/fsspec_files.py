@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,6 +15,9 @@ from drawbar.files import Part, redacted, told, unique
 # A PUT on these is whole or not there; everywhere else a new file is written beside and moved into place.
 _WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory", "oss", "obs", "oci", "tos", "hf"}
 _WITH_FOLDERS = {"sftp", "ssh", "ftp", "smb", "hdfs", "arrow_hdfs", "webhdfs", "dir", "local", "file"}
+
+# fsspec's memory has no order among threads: a file's position, a listing and a conditional write are everybody's.
+_MEMORY = threading.RLock()
 
 
 class FsspecFiles:
@@ -39,6 +43,9 @@ class FsspecFiles:
         self._folders = protocol in _WITH_FOLDERS
         self._creates = _creates(self._fs)
         self._told = False
+        self._alone: contextlib.AbstractContextManager[Any] = (
+            _MEMORY if protocol == "memory" else contextlib.nullcontext()
+        )
 
     def _full(self, path: str) -> str:
         return f"{self._base}/{path}" if path else self._base
@@ -154,7 +161,8 @@ class FsspecFiles:
     @contextlib.contextmanager
     def _mapped(self, path: str, verb: str) -> Iterator[None]:
         try:
-            yield
+            with self._alone:
+                yield
         except StoreError:
             raise
         except OSError as error:
