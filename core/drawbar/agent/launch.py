@@ -12,6 +12,8 @@ import shlex
 import zlib
 from functools import lru_cache
 
+from .parsing import parse
+
 OLDEST = (3, 9)
 """The oldest Python that the agent runs on."""
 
@@ -54,7 +56,7 @@ def _text() -> str:
 
 def _minified() -> bytes:
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "loader.py"), encoding="utf-8") as file:
-        tree = ast.parse(file.read())
+        tree = parse(file.read())
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.FunctionDef)) and ast.get_docstring(node) is not None:
             del node.body[0]

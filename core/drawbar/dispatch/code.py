@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+from drawbar.agent.parsing import parse
+
 _OURS = frozenset({"drawbar", "drawbar_adapters", "airflow_provider_drawbar", "dagster_drawbar", "kedro_drawbar"})
 _MAIN = frozenset({"__main__", "__mp_main__"})
 _SITE = frozenset({"site-packages", "dist-packages"})
@@ -132,7 +134,7 @@ def _files(root: Path, name: str) -> Iterator[tuple[Path, str]]:
 def _imports(file: Path, package: str, mtime: int, size: int) -> tuple[str, ...]:  # noqa: ARG001 - the key
     """Every module that a source file imports anywhere in it; a file that does not parse imports nothing."""
     try:
-        tree = ast.parse(file.read_bytes())
+        tree = parse(file.read_bytes())
     except (SyntaxError, ValueError, RecursionError):
         return ()
     names: list[str] = []

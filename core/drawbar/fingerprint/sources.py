@@ -20,6 +20,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, TypeAlias
 
+from drawbar.agent.parsing import parse
 from drawbar.fingerprint.origins import program_began
 from drawbar.fingerprint.syntax import Definition, FunctionNode, read_definition
 
@@ -63,7 +64,7 @@ class Snapshot:
 
     def tree(self) -> ast.Module:
         """The parsed text; SyntaxError and ValueError where it is not Python."""
-        return ast.parse(self.text)
+        return parse(self.text)
 
     def _add(self, node: Node, qualname: str) -> None:
         if isinstance(node, ast.ClassDef):
