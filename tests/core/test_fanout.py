@@ -207,15 +207,15 @@ def test_retries_are_each_items_own(tmp_path, target):
 
 
 def test_slow_items_run_side_by_side_and_in_order(tmp_path):
-    """Eight items of a third of a second take much less than eight thirds, and the first being last changes nothing."""
+    """Eight items of a second take much less than eight seconds, and the first being last changes nothing."""
 
     def slow(items: int) -> int:
-        time.sleep(0.6 if items == 0 else 0.3)
+        time.sleep(1.3 if items == 0 else 1)
         return items
 
     began = time.monotonic()
     assert Walked(tmp_path, slow, range(8), inputs={}).run() == list(range(8))
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 6
 
 
 def test_what_was_done_before_an_interrupt_is_kept(tmp_path):

@@ -496,11 +496,11 @@ def test_a_pass_over_many_looks_at_what_they_share_once(module):
     loaded = module(
         "BIG = list(range(20_000))\n" + "\n".join(f"def a_{i}(): return BIG, {i}" for i in range(300)), "shared"
     )
-    began = time.perf_counter()
+    began = time.process_time()
     one = Fingerprints()
     parts = {one.code(getattr(loaded, f"a_{i}")).parts["shared.BIG"] for i in range(300)}
     assert len(parts) == 1
-    assert time.perf_counter() - began < 300 * 0.01
+    assert time.process_time() - began < 300 * 0.01
 
 
 def test_what_is_installed_is_told_from_what_is_the_projects(tmp_path):

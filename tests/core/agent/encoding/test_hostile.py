@@ -118,10 +118,10 @@ BOMBS = {
 def test_a_bomb_is_refused_at_once(name):
     """Headers that promise what is not there cost neither memory nor time, and run nothing."""
     data, wanted = BOMBS[name]
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(EncodingError, match=f"The bytes cannot be read as {wanted}"):
         decode(data, wanted, "")
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
     assert not Path("hacked").exists()
 
 
