@@ -14,9 +14,9 @@ import shutil
 import signal
 import sys
 import time
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
-from . import files, processes
+from . import devices, files, processes
 
 _PLACES = (
     "~/.pyenv/versions/*/bin/python3",
@@ -30,19 +30,27 @@ _PLACES = (
     "/usr/bin/python3.*",
 )
 _PYTHON = re.compile(r"python3(\.\d+)?\Z")
-_PATIENCE = 10.0
 _ASK = (
-    "import sys,json,importlib.metadata as m\n"
+    "import sys,json,importlib.util as u,importlib.metadata as m\n"
     "def v(n):\n"
-    " try: return m.version(n)\n"
-    " except m.PackageNotFoundError: return None\n"
+    " try:\n"
+    "  if n[:7]=='import ': return '' if u.find_spec(n[7:]) else None\n"
+    "  return m.version(n)\n"
+    " except (ImportError,ValueError): return None\n"
     "print(json.dumps({n: v(n) for n in sys.argv[1:]}))"
 )
-_GPU_FIELDS = ("index", "uuid", "name", "memory.total", "memory.used", "utilization.gpu", "driver_version")
 
 
 def begin(root: str, packages: list[str], python: Optional[str] = None, *, brief: bool = False) -> tuple[int, int]:
     """Start to find out; the child's process id and a pipe that gives the facts as JSON, then ends."""
+    return begin_with(lambda: gather(root, packages, python, brief=brief))
+
+
+def begin_with(give: Callable[[], dict[str, Any]]) -> tuple[int, int]:
+    """Start a child process that finds something out; its id and a pipe that gives the answer as JSON, then ends.
+
+    The pipe ends without an answer where `give` raises.
+    """
     reader, writer = os.pipe()
     pid = os.fork()
     if pid:
@@ -52,7 +60,7 @@ def begin(root: str, packages: list[str], python: Optional[str] = None, *, brief
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         processes.close_all_but(writer)
-        files.write_all(writer, json.dumps(gather(root, packages, python, brief=brief)).encode())
+        files.write_all(writer, json.dumps(give()).encode())
     finally:
         os._exit(0)
 
@@ -69,7 +77,7 @@ def gather(root: str, packages: list[str], python: Optional[str] = None, *, brie
         "disk": shutil.disk_usage(root).free,
         "memory": _memory(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
-        "gpus": [] if brief else _gpus(),
+        "gpus": [] if brief else devices.listing(),
         "libc": "-".join(platform.libc_ver()),
         "boot": files.boot_id(),
         "clock": time.time(),
@@ -86,7 +94,7 @@ def interpreters() -> list[dict[str, str]]:
     for path in candidates:
         real = os.path.realpath(path)
         if real not in found and _PYTHON.match(os.path.basename(path)) and os.access(path, os.X_OK):
-            version = (_said([path, "-c", "import platform;print(platform.python_version())"]) or "").strip()
+            version = (devices.said([path, "-c", "import platform;print(platform.python_version())"]) or "").strip()
             if version:
                 found[real] = {"path": path, "version": version}
     return list(found.values())
@@ -100,16 +108,20 @@ def _listed(folder: str) -> list[str]:
 
 
 def _packages(names: list[str], python: Optional[str]) -> dict[str, Optional[str]]:
+    """The version of each distribution; for `import <module>` an empty text if there is such a module."""
     if python:
-        said = _said([python, "-c", _ASK, *names])
+        said = devices.said([python, "-c", _ASK, *names])
         return json.loads(said) if said else dict.fromkeys(names)
-    from importlib import metadata
+    from importlib import metadata, util
 
     versions: dict[str, Optional[str]] = {}
     for name in names:
         try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
+            if name.startswith("import "):
+                versions[name] = "" if util.find_spec(name[len("import ") :]) else None
+            else:
+                versions[name] = metadata.version(name)
+        except (ImportError, ValueError):  # PackageNotFoundError, a package above it that is missing, an odd module
             versions[name] = None
     return versions
 
@@ -119,43 +131,3 @@ def _memory() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (OSError, ValueError):
         return 0
-
-
-def _gpus() -> list[dict[str, Any]]:
-    """The GPUs that nvidia-smi names, in its own words; memory in bytes."""
-    said = _said(["nvidia-smi", f"--query-gpu={','.join(_GPU_FIELDS)}", "--format=csv,noheader,nounits"])
-    gpus = []
-    for line in (said or "").splitlines():
-        values = dict(zip(_GPU_FIELDS, (value.strip() for value in line.split(","))))
-        if len(values) < len(_GPU_FIELDS):
-            continue
-        gpus.append(
-            {
-                "index": _number(values["index"]),
-                "uuid": values["uuid"],
-                "name": values["name"],
-                "memory": _number(values["memory.total"]) << 20,
-                "used": _number(values["memory.used"]) << 20,
-                "busy": _number(values["utilization.gpu"]),
-                "driver": values["driver_version"],
-            }
-        )
-    return gpus
-
-
-def _number(text: str) -> int:
-    """A number as nvidia-smi says it; 0 for the "[N/A]" of devices that do not count it."""
-    return int(text) if text.isdigit() else 0
-
-
-def _said(command: list[str]) -> Optional[str]:
-    """What a program prints; None where it is missing, fails or takes too long."""
-    import subprocess
-
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_PATIENCE, check=True, stdin=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout
