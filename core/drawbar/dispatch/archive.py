@@ -1,162 +1,297 @@
-"""A folder of the user's project as a zip of real files, named by its digest: the same files give the same bytes.
+"""A folder of the user's project as packs of files, each named by its digest: the same files give the same bytes.
 
-A root comes from `code`; the zip goes to the target as a blob, is unpacked there once, and stands on `sys.path`. What
-goes is every `.py` file and, inside packages, the small files beside them; what version control ignores stays here.
+A root comes from `code`, with the files that modules are known to need; the packs go to the target as blobs, so that
+after an edit one of them travels, and are unpacked there to one folder on `sys.path`. What goes is every `.py` file and
+compiled module, and the files inside packages; what git ignores or `exclude` names stays here, unless it is imported.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import subprocess
+import stat
+import sys
 import threading
+import time
 import zipfile
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from drawbar.agent import archives
+from drawbar.dispatch import ignored
+from drawbar.dispatch.transfer import Blob, blob_of
 from drawbar.errors import PreflightError
 
 FILES_LIMIT = 20_000
-BYTES_LIMIT = 50 << 20
-DATA_LIMIT = 1 << 20
-"""The size up to which a file that is not code goes along with the package it lies in, in bytes."""
+BYTES_LIMIT = 200 << 20
 
-_SEEN_LIMIT = 200_000
-_SKIPPED = frozenset(
-    {"__pycache__", "node_modules", "site-packages", "dist-packages", "build", "dist", "__pypackages__"}
-)
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-_CACHE: dict[Path, tuple[tuple[tuple[str, int, int], ...], Archive]] = {}
+_CODE = (".py", ".so")
+_NEVER = (".pyc", ".pyo")
+_ALONE = 256 << 10
+_FULL = 256 << 10
+_TOGETHER = 16
+"""How many files share a pack, on average: an edit sends all of them, and each pack costs the host a file."""
+_SETTLED = 2_000_000_000
+"""A file that changed less than this many nanoseconds before it was read may change again within one tick of its
+file system's clock; it is read again the next time."""
+
+_Stamp = tuple[int, int, int, int, int] | None
+_CACHE: dict[Path, _Known] = {}
 _CACHING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A zip of `files` (paths inside `root`, sorted); `digest` is the sha256 of `data`."""
+    """The packs of what goes of `root`, and the names of the `files` in them, sorted.
+
+    `packs`, as digests, are what a job's spec says; `agent.archives.name_of` names the folder that they become.
+    """
 
     root: Path
-    digest: str
-    data: bytes
+    packs: tuple[Blob, ...]
     files: tuple[str, ...]
 
 
-def archive(root: Path) -> Archive:
-    """The zip of the project's code below `root`; made again only where a file has changed.
+@dataclass(slots=True)
+class _Pack:
+    """One pack, the stamps of its files when they were read, the digest of their bytes, and when that was."""
 
-    PreflightError, which names the largest things, if it is over 20 000 files or 50 MiB: then `root` is not a project.
+    stamps: tuple[_Stamp, ...]
+    content: bytes
+    blob: Blob
+    read: int
+
+
+@dataclass(slots=True)
+class _Known:
+    """What was found below a root: while no stamp of a watched path changes, nothing is listed again."""
+
+    listing: ignored.Listing
+    watched: tuple[_Stamp, ...]
+    listed: int
+    packs: dict[tuple[str, ...], _Pack] = field(default_factory=dict)
+    made: Archive | None = None
+
+
+def archive(root: Path, needed: Iterable[str] = ()) -> Archive:
+    """The packs of the project's code below `root`, a folder or a zip; made again only where a file has changed.
+
+    `needed` are names of files that go even if git ignores them, and so do loaded modules. Nothing is listed or read
+    while sizes, inodes and times stay as they are. PreflightError, which names the largest folders, if it is over
+    20 000 files or 200 MiB, and for a file that cannot be read.
     """
-    chosen = _chosen(root)
+    if not root.is_dir():
+        return _of_zip(root)
     with _CACHING:
         known = _CACHE.get(root)
-        if known is not None and known[0] == chosen:
-            return known[1]
-        data = _zip(root, [name for name, _, _ in chosen])
-        made = Archive(root, hashlib.sha256(data).hexdigest(), data, tuple(name for name, _, _ in chosen))
-        _CACHE[root] = chosen, made
-        return made
+        if known is None or not _settled(known):
+            known = _CACHE[root] = _listed(root, known)
+        imported = {*needed, *_loaded(root)}
+        stamps = _chosen(root, known.listing.names, imported)
+        groups = list(_groups({name: one[2] for name, one in stamps.items()}))
+        packs = {names: _pack(root, names, stamps, known.packs.get(names)) for names in groups}
+        known.packs = packs
+        blobs = tuple(one.blob for one in packs.values())
+        if known.made is None or known.made.packs != blobs:
+            known.made = Archive(root, blobs, tuple(stamps))
+        return known.made
 
 
-def _chosen(root: Path) -> tuple[tuple[str, int, int], ...]:
-    """Name, time of change and size of each file that goes."""
-    names = _tracked(root)
-    files = [_stat(root, name) for name in (_walked(root) if names is None else names)]
-    packages = {_folder(name) for name, _, _ in filter(None, files) if name.endswith("/__init__.py")}
-    chosen = sorted(one for one in files if one and (one[0].endswith(".py") or _is_data(one, packages)))
-    if len(chosen) > FILES_LIMIT or sum(size for _, _, size in chosen) > BYTES_LIMIT:
-        raise _too_big(root, chosen)
-    return tuple(chosen)
+def _listed(root: Path, before: _Known | None) -> _Known:
+    began = time.time_ns()
+    try:
+        found = ignored.listing(root)
+    except ignored.TooManyError:
+        raise _too_big(root, {}) from None
+    packs = before.packs if before else {}
+    return _Known(found, tuple(map(_stamp, found.watched)), began, packs, before.made if before else None)
 
 
-def _is_data(file: tuple[str, int, int], packages: set[str]) -> bool:
-    """Whether a file that is not code goes along: small, and somewhere below a package's folder."""
-    name, _, size = file
+def _settled(known: _Known) -> bool:
+    """Whether the names that were listed are still those that would be."""
+    return all(
+        (now := _stamp(path)) == then and not _fresh(now, known.listed)
+        for path, then in zip(known.listing.watched, known.watched, strict=True)
+    )
+
+
+def _fresh(one: _Stamp, when: int) -> bool:
+    return one is not None and max(one[0], one[1]) > when - _SETTLED
+
+
+def _stamp(path: str) -> _Stamp:
+    """Times of change, size, inode and mode; None for what is not there."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a Path would take longer to make than to look at, for each file
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode
+
+
+def _chosen(root: Path, names: Iterable[str], imported: set[str]) -> dict[str, tuple[int, int, int, int, int]]:
+    """The stamp of each file that goes, by name, sorted."""
+    above = f"{str(root).rstrip('/')}/"
+    packages = {_folder(name) for name in names if name.endswith("/__init__.py")}
+    packages |= {_folder(name) for name in imported if "/" in name}
+    wanted = [name for name in names if name.endswith(_CODE) or _is_data(name, packages)]
+    chosen: dict[str, tuple[int, int, int, int, int]] = {}
+    for name in sorted({*wanted, *imported}):
+        one = _stamp(above + name)
+        if one and stat.S_ISREG(one[4]):
+            chosen[name] = one
+    if len(chosen) > FILES_LIMIT or sum(one[2] for one in chosen.values()) > BYTES_LIMIT:
+        raise _too_big(root, {name: one[2] for name, one in chosen.items()})
+    return chosen
+
+
+def _is_data(name: str, packages: set[str]) -> bool:
+    """Whether a file that is not code goes along: it lies somewhere below a package's folder."""
     folder = _folder(name)
     while folder and folder not in packages:
         folder = _folder(folder)
-    return bool(folder) and size <= DATA_LIMIT and not name.endswith((".pyc", ".pyo"))
+    return bool(folder) and not name.endswith(_NEVER)
 
 
 def _folder(name: str) -> str:
     return name.rpartition("/")[0]
 
 
-def _stat(root: Path, name: str) -> tuple[str, int, int] | None:
+def _loaded(root: Path) -> Iterator[str]:
+    """The files of modules that were imported from `root` itself."""
+    above = f"{str(root).rstrip('/')}/"
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__dict__", {}).get("__file__")
+        if isinstance(file, str) and file.startswith(above):
+            inside, stem = file[len(above) :], name.replace(".", "/")
+            compiled = inside.startswith(f"{stem}.") and inside.endswith(".so")
+            if compiled or inside in (f"{stem}.py", f"{stem}/__init__.py"):
+                yield inside
+
+
+def _groups(sizes: Mapping[str, int]) -> Iterator[tuple[str, ...]]:
+    """The names that share a pack. Names and big files decide where one ends, so that an edit moves no other's end."""
+    group: list[str] = []
+    full = 0
+    for name, size in sizes.items():
+        if size >= _ALONE:
+            yield (name,)
+            continue
+        group.append(name)
+        full += size
+        if zlib.crc32(os.fsencode(name)) % _TOGETHER == 0 or full >= _FULL:
+            yield tuple(group)
+            group, full = [], 0
+    if group:
+        yield tuple(group)
+
+
+def _pack(root: Path, names: tuple[str, ...], stamps: Mapping[str, _Stamp], known: _Pack | None) -> _Pack:
+    seen = tuple(stamps[name] for name in names)
+    if known is not None and known.stamps == seen and not any(_fresh(one, known.read) for one in seen):
+        return known
+    began = time.time_ns()
+    entries = [
+        (name, bool(one and one[4] & stat.S_IXUSR), _bytes(root, name)) for name, one in zip(names, seen, strict=True)
+    ]
+    return _packed(entries, seen, began, known)
+
+
+def _packed(
+    entries: Sequence[tuple[str, bool, bytes]], seen: tuple[_Stamp, ...], began: int, known: _Pack | None
+) -> _Pack:
+    """A pack of these files; the known one where it has the same in it, because hashing is quicker than packing."""
+    hashed = hashlib.sha256()
+    for _, executable, data in entries:
+        hashed.update(b"%d %d " % (executable, len(data)))
+        hashed.update(data)
+    content = hashed.digest()
+    blob = known.blob if known is not None and known.content == content else blob_of([archives.pack(entries)])
+    return _Pack(seen, content, blob, began)
+
+
+def _bytes(root: Path, name: str) -> bytes:
     try:
-        name.encode()
-        found = (root / name).stat()
-    except (OSError, UnicodeEncodeError):  # gone since it was listed, or a name that a zip cannot hold
-        return None
-    return name, found.st_mtime_ns, found.st_size
+        return (root / name).read_bytes()
+    except OSError as error:
+        raise PreflightError(
+            f"A file of the project below {root} cannot be read.",
+            expected="every file that goes with a job to be readable here",
+            found=f"{name}: {error.strerror or error}",
+            todo="make it readable, or leave it out: .gitignore, or `exclude` in [tool.drawbar]",
+        ) from None
 
 
-def _tracked(root: Path) -> list[str] | None:
-    """What git does not ignore below `root`; None without git, outside a repository, or where all is ignored."""
-    if not any((folder / ".git").exists() for folder in (root, *root.parents)):
-        return None
-    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+def _of_zip(root: Path) -> Archive:
+    """The packs of a zip on `sys.path`, or of a folder in one: all that is in it."""
+    file = next((one for one in (root, *root.parents) if one.is_file()), root)
+    inside = "" if file == root else f"{root.relative_to(file)}/"
+    with _CACHING:
+        now = _stamp(str(file))
+        known = _CACHE.get(root)
+        if known and known.made and known.watched == (now,) and not _fresh(now, known.listed):
+            return known.made
+        began = time.time_ns()
+        entries = sorted((name, False, data) for name, data in _zipped(file, inside))
+        sizes = {name: len(data) for name, _, data in entries}
+        if len(sizes) > FILES_LIMIT or sum(sizes.values()) > BYTES_LIMIT:
+            raise _too_big(root, sizes)
+        by_name = {one[0]: one for one in entries}
+        packs = [_packed([by_name[name] for name in names], (now,), began, None) for names in _groups(sizes)]
+        made = Archive(root, tuple(one.blob for one in packs), tuple(sizes))
+        _CACHE[root] = _Known(ignored.Listing((), (str(file),)), (now,), began, {}, made)
+        return made
+
+
+def _zipped(file: Path, inside: str) -> Iterator[tuple[str, bytes]]:
     try:
-        listed = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-    names = list(dict.fromkeys(os.fsdecode(name) for name in listed.split(b"\0") if name))
-    made = {_folder(name) for name in names if name.endswith("/pyvenv.cfg")}
-    above = {name.partition("/jobs/")[0] for name in names if "/jobs/" in name}
-    made |= {folder for folder in above if _is_made(root / folder)}
-    left_out = tuple(f"{folder}/" for folder in made)
-    kept = [name for name in names if not any(map(_pruned, name.split("/")[:-1])) and not name.startswith(left_out)]
-    nested = [name for name in kept if (root / name).is_dir() and not (root / name).is_symlink()]
-    plain = [name for name in kept if name not in set(nested)]
-    inside = [f"{name.rstrip('/')}/{deeper}" for name in nested for deeper in _walked(root / name)]
-    return plain + inside or None
+        with zipfile.ZipFile(file) as zipped:
+            for entry in zipped.infolist():
+                if entry.filename.startswith(inside) and not entry.is_dir() and not entry.filename.endswith(_NEVER):
+                    yield entry.filename[len(inside) :], zipped.read(entry)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise PreflightError(
+            "A zip that modules were imported from cannot be read.",
+            expected="the same zip as when they were imported",
+            found=f"{file}: {error}",
+            todo="put it back, or unpack it to a folder on sys.path",
+        ) from None
 
 
-def _walked(root: Path) -> Iterator[str]:
-    """Every file below `root` but those in hidden folders, virtual environments, caches and build outputs."""
-    seen = 0
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(one for one in folders if not _pruned(one) and not _is_made(Path(folder, one)))
-        seen += len(files)
-        if seen > _SEEN_LIMIT:
-            raise _too_big(root, ())
-        inside = os.path.relpath(folder, root)
-        yield from (one if inside == "." else f"{inside}/{one}" for one in files)
-
-
-def _pruned(folder: str) -> bool:
-    return folder.startswith(".") or folder in _SKIPPED or folder.endswith(".egg-info")
-
-
-def _is_made(folder: Path) -> bool:
-    """Whether it is no code: a virtual environment, or a target's root, which holds all archives before this one."""
-    if (folder / "pyvenv.cfg").exists() or (folder / "conda-meta").is_dir():
-        return True
-    return (folder / "jobs").is_dir() and (folder / "blobs").is_dir()
-
-
-def _zip(root: Path, names: Iterable[str]) -> bytes:
-    target = io.BytesIO()
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as made:
-        for name in names:
-            entry = zipfile.ZipInfo(name, _EPOCH)
-            entry.external_attr = 0o644 << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            made.writestr(entry, (root / name).read_bytes())
-    return target.getvalue()
-
-
-def _too_big(root: Path, chosen: Iterable[tuple[str, int, int]]) -> PreflightError:
-    sizes: dict[str, tuple[int, int]] = {}
-    for name, _, size in chosen:
-        top = name.partition("/")[0]
-        count, total = sizes.get(top, (0, 0))
-        sizes[top] = count + 1, total + size
-    largest = sorted(sizes.items(), key=lambda one: (one[1][1], one[1][0]), reverse=True)[:5]
-    told = ", ".join(f"{name} ({count} files, {total / (1 << 20):.1f} MiB)" for name, (count, total) in largest)
+def _too_big(root: Path, sizes: Mapping[str, int]) -> PreflightError:
+    told = ", ".join(f"{name} ({count} files, {size / (1 << 20):.1f} MiB)" for name, count, size in _largest(sizes))
     return PreflightError(
         f"The code below {root} is too much to send.",
         expected=f"at most {FILES_LIMIT} files and {BYTES_LIMIT >> 20} MiB of project code",
-        found=told or f"more than {_SEEN_LIMIT} files",
-        todo="move the module into a project folder of its own, or list what is not code in .gitignore",
+        found=told or f"more than {ignored.SEEN_LIMIT} files",
+        todo="list what is not code in .gitignore or in `exclude` of [tool.drawbar], "
+        "or move the module into a project folder of its own",
     )
+
+
+def _largest(sizes: Mapping[str, int], most: int = 5) -> list[tuple[str, int, int]]:
+    """What holds most: name, files, bytes of folders and of files in the root; each as deep as holds nearly all."""
+    counts: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
+    children: dict[str, set[str]] = {}
+    for name, size in sizes.items():
+        below = name
+        while below:
+            counts[below] += 1
+            totals[below] += size
+            above = _folder(below)
+            children.setdefault(above, set()).add(below)
+            below = above
+    weigh: Callable[[str], tuple[int, int]] = lambda one: (totals[one], counts[one])  # noqa: E731 - a key with a type
+    found = []
+    for one in sorted(children.get("", ()), key=weigh, reverse=True)[:most]:
+        deepest = one
+        while deepest in children:
+            biggest = max(children[deepest], key=weigh)
+            if biggest not in children or totals[biggest] * 10 < totals[deepest] * 9:
+                break
+            deepest = biggest
+        found.append((deepest, counts[deepest], totals[deepest]))
+    return found

@@ -32,13 +32,14 @@ _REGISTERING = threading.Lock()
 class Pickled:
     """A payload container as parts, and what must be there to open it.
 
-    `modules` are named in it and must be importable; `by_value` are the functions whose bytecode is inside, which only
-    the same minor version of Python can run.
+    `modules` are named in it and must be importable, `deferred` are imported by the bodies of its functions; `by_value`
+    are the functions whose bytecode is inside, which only the same minor version of Python can run.
     """
 
     parts: list[Bytes]
     modules: frozenset[str]
     by_value: tuple[str, ...]
+    deferred: frozenset[str] = frozenset()
 
 
 def reference(function: Callable[..., Any]) -> tuple[str, str] | None:
@@ -70,12 +71,13 @@ def dump(value: Any, *, what: str = "A value") -> Pickled:
     FormatError if it cannot be pickled; it calls it `what`.
     """
     modules: set[str] = set()
+    deferred: set[str] = set()
     by_value: list[str] = []
 
     def dumps(obj: Any, protocol: int, buffer_callback: Any) -> bytes:
         stream = io.BytesIO()
         pickler = _pickler()(stream, protocol=protocol, buffer_callback=buffer_callback)
-        pickler.modules, pickler.by_value = modules, by_value
+        pickler.modules, pickler.deferred, pickler.by_value = modules, deferred, by_value
         pickler.dump(obj)
         return stream.getvalue()
 
@@ -90,7 +92,7 @@ def dump(value: Any, *, what: str = "A value") -> Pickled:
             found=f"{type(error).__name__}: {error}",
             todo="pass plain data, and open files, connections, locks and the like inside the function",
         ) from error
-    return Pickled(parts, frozenset(modules), tuple(by_value))
+    return Pickled(parts, frozenset(modules), tuple(by_value), frozenset(deferred))
 
 
 def load(data: Bytes) -> Any:
@@ -116,6 +118,7 @@ def _pickler() -> type:
         """Notes which modules are named and which functions go by value."""
 
         modules: set[str]
+        deferred: set[str]
         by_value: list[str]
 
         def reducer_override(self, obj: Any) -> Any:
@@ -124,7 +127,7 @@ def _pickler() -> type:
                 self.modules.add(obj.__name__)
             elif isinstance(obj, FunctionType) and reduced is not NotImplemented:
                 self.by_value.append(obj.__qualname__)
-                self.modules.update(_imports(obj.__code__))
+                self.deferred.update(_imports(obj.__code__))
             elif isinstance(obj, FunctionType | type) and reduced is NotImplemented:
                 self.modules.add(obj.__module__ or "builtins")
             return reduced

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import itertools
 import json
 import os
@@ -12,10 +11,9 @@ import subprocess
 import sys
 import textwrap
 import time
-import zipfile
 from contextlib import suppress
 
-from drawbar.agent import frames, launch, payload
+from drawbar.agent import archives, frames, launch, payload
 from drawbar.dispatch.bundle import bundle
 
 MARK = b"\0drawbar1 "
@@ -130,12 +128,9 @@ class Peer:
         raise TimeoutError(job)
 
     def code(self, **modules):
-        """The digest of a zip of project code, one module per keyword."""
-        target = io.BytesIO()
-        with zipfile.ZipFile(target, "w") as made:
-            for name, text in modules.items():
-                made.writestr(f"{name}.py", textwrap.dedent(text))
-        return self.put(target.getvalue())
+        """Project code as a spec names it, one module per keyword."""
+        entries = [(f"{name}.py", False, textwrap.dedent(text).encode()) for name, text in modules.items()]
+        return [self.put(archives.pack(entries))]
 
     def run(self, function, *args, **options):
         job, _ = self.submit(function, *args, **options)

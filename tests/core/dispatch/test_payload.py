@@ -53,7 +53,7 @@ def test_import_inside_a_function_counts():
 
         return wave
 
-    assert "wave" in payload.dump(late).modules
+    assert "wave" in payload.dump(late).deferred
 
 
 def test_arrays_are_not_copied():
