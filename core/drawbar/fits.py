@@ -104,6 +104,19 @@ def handed_over(made: Any, wanted: Any) -> Any:
     return collections.abc.Iterator[rows[0]] if rows else collections.abc.Iterator  # type: ignore[valid-type]  # made at run time
 
 
+def is_actor(made: Any) -> bool:
+    """Whether a return annotation means an actor, which its function describes: `Actor`, `Actor[T]`, or that or None.
+
+    >>> from drawbar import Actor
+    >>> is_actor(Actor[int]), is_actor(Actor[int] | None), is_actor(int)
+    (True, True, False)
+    """
+    origin = typing.get_origin(made) or made
+    if isinstance(origin, type):
+        return (origin.__module__, origin.__qualname__) == ("drawbar.agent.proxies", "Actor")
+    return any(is_actor(one) for one in typing.get_args(made))
+
+
 def items_of(made: Any) -> Any:
     """What a fan-out over a value of this type hands to each call; Any where the type does not say.
 

@@ -27,6 +27,7 @@ EXTENSIONS: Dict[str, str] = {
     "file": "",
     "folder": ".tar",
     "items": ".items",
+    "actor": ".actor.json",
     "pickle": ".pkl",
 }
 """Each format's name, and what its files' names end with (a file keeps its own)."""
@@ -60,7 +61,7 @@ def encode(value: Any, format: Optional[str] = None, trust: str = "pickle") -> E
 
 
 def _choose(value: Any, trust: str) -> Encoded:
-    """`value` in the first format that holds it; a table or a Path that does not fit its format is never pickled."""
+    """`value` in the first format that holds it; a table, a Path or an actor that does not fit is never pickled."""
     direct = _AT_ONCE.get(type(value))
     refused = None
     if direct is not None:
@@ -73,7 +74,7 @@ def _choose(value: Any, trust: str) -> Encoded:
             try:
                 return _encode_as(value, name, "data" if name == "items" else trust)
             except EncodingError as error:
-                if name in ("parquet", "file"):
+                if name in ("parquet", "file", "actor"):
                     raise
                 refused = refused if name == "items" and refused is not None else error
     return _encode_as(value, "pickle", trust, refused)
@@ -81,7 +82,7 @@ def _choose(value: Any, trust: str) -> Encoded:
 
 def _fitting(value: Any) -> List[str]:
     """The formats to try for `value`, told by its type alone."""
-    from . import arrays, files, items, tables, tensors
+    from . import actors, arrays, files, items, tables, tensors
 
     if items.holds(value):
         return [*(["safetensors", "npz"] if tensors.holds(value) else ["json"]), "items"]
@@ -89,8 +90,8 @@ def _fitting(value: Any) -> List[str]:
         return ["json"]
     if tables.holds(value):
         return ["parquet"]
-    if files.holds(value):
-        return ["file"]
+    if files.holds(value) or actors.holds(value):
+        return ["file" if files.holds(value) else "actor"]
     if arrays.is_array(value):
         return ["npy"]
     return ["safetensors", "npz"] if tensors.holds(value) else []
@@ -120,10 +121,11 @@ def _encode_as(value: Any, name: str, trust: str, refused: Optional[EncodingErro
         from . import tensors
 
         return tensors.encode(value)
-    if name in ("file", "folder", "items"):
-        from . import files, items
+    if name in ("file", "folder", "actor", "items"):
+        from . import actors, files, items
 
-        return items.encode(value, trust) if name == "items" else files.encode(value)
+        whole = actors.encode if name == "actor" else files.encode
+        return items.encode(value, trust) if name == "items" else whole(value)
     if name in ("json", "text", "bytes"):
         return {"json": plain.encode_json, "text": plain.encode_text, "bytes": plain.encode_bytes}[name](value)
     raise _unknown(name)
@@ -173,6 +175,10 @@ def decode(  # noqa: PLR0917 - the fields of a record, in its order
         from . import files
 
         value = files.decode_file(data, ext, folder) if format == "file" else files.decode_folder(data, folder)
+    elif format == "actor":
+        from . import actors
+
+        value = actors.decode(data)
     elif format == "items":
         from . import items
 
