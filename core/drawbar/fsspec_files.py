@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from drawbar.agent.storing import WHOLE_PUTS, WITH_FOLDERS
 from drawbar.errors import StoreError, StoreUnreachableError
 from drawbar.files import Part, redacted, told, unique
 
@@ -39,8 +40,8 @@ class FsspecFiles:
             raise self._unreachable("", "open", error) from error
         self._base: str = base.rstrip("/")
         protocol = self._fs.protocol if isinstance(self._fs.protocol, str) else self._fs.protocol[0]
-        self._whole = protocol in _WHOLE_PUTS
-        self._folders = protocol in _WITH_FOLDERS
+        self._whole = protocol in WHOLE_PUTS
+        self._folders = protocol in WITH_FOLDERS
         self._creates = _creates(self._fs)
         self._told = False
         self._alone: contextlib.AbstractContextManager[Any] = (

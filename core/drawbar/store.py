@@ -114,13 +114,15 @@ class Store:
             todo=f"`drawbar run {record.key.name} --force {record.key.name}` makes it again",
         )
 
-    def put(self, record: Record, parts: Sequence[Part], *, replace: bool = False) -> Record:
+    def put(self, record: Record, parts: Sequence[Part] | None, *, replace: bool = False) -> Record:
         """Keep a value and then its record, each whole or not at all; the record that counts comes back.
 
-        That is another maker's if it was first, unless `replace` (a value made again on purpose).
+        That is another maker's if it was first, unless `replace` (a value made again on purpose). Without
+        `parts` the value is in the store already.
         """
         folder = folder_of(record.key)
-        self.files.write(f"{folder}/{record.value}", parts)
+        if parts is not None:
+            self.files.write(f"{folder}/{record.value}", parts)
         path = f"{folder}/records/{record.version}.json"
         content = record.to_json()
         token = ""

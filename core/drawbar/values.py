@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drawbar import fits
+from drawbar.agent.encoding import actors
 from drawbar.agent.encoding.base import ITERATOR
 from drawbar.agent.lazily import Partitioned
 from drawbar.asset import MISSING, filled
@@ -30,7 +31,7 @@ from drawbar.work import Input, Many
 
 if TYPE_CHECKING:
     from drawbar.dispatch import port
-    from drawbar.dispatch.port import Stored
+    from drawbar.dispatch.port import Stored, ValueRef
 
 
 def _type_taken(type_: str, format_: str, wanted: Any, fn: Callable[..., Any] | None) -> str:
@@ -50,6 +51,7 @@ class Values:
 
     planner: Planner
     formats: Formats
+    live: Callable[[Unit, Any], Any] | None = None
     _places: dict[str, Files] = field(default_factory=dict)
     _folders: list[tempfile.TemporaryDirectory[str]] = field(default_factory=list)
 
@@ -62,11 +64,18 @@ class Values:
             return {label: self.value(each, inner, fn) for label, each in one.inputs.items()}
         if one.held is not MISSING or one.cell is not None:
             value = one.held if one.cell is None or one.held is not MISSING else one.cell.value()
+            if actors.holds(value):
+                return self._alive(one, value)
             plain = type(value) is not list or _type_taken("list", "", wanted, fn) != ITERATOR
             return value if plain else iter(value)
         if one.record is not None:
-            return self.decoded(_as_taken(one.record, wanted, fn))
+            value = self.decoded(_as_taken(one.record, wanted, fn))
+            return self._alive(one, value) if one.record.format == "actor" else value
         return self._source(one, fits.resolve(wanted, fn))
+
+    def _alive(self, one: Input, described: Any) -> Any:
+        """The actor itself; its description, where nothing here reaches targets."""
+        return described if self.live is None else self.live(self.planner.units[one.name], described)
 
     def _source(self, one: Input, wanted: Any) -> Any:
         unit = self.planner.units[one.name]
@@ -83,10 +92,13 @@ class Values:
             path = local_path(source, self.planner.config.root)
         return self.formats.for_path(path, wanted)
 
-    def stored(self, one: Input | Many, wanted: Any, fn: Callable[..., Any]) -> Stored | port.Many:
-        """An input as a job takes it: by its digest, its bytes read only if the target lacks them."""
+    def stored(self, one: Input | Many, wanted: Any, fn: Callable[..., Any]) -> Stored | port.Many | Any:
+        """An input as a job takes it: by its digest, its bytes read only if the target lacks them; an actor, alive."""
         from drawbar.dispatch import port
 
+        inputs = one.inputs.values() if isinstance(one, Many) else (one,)
+        if any(each.record.format == "actor" if each.record else actors.holds(each.held) for each in inputs):
+            return self.value(one, wanted, fn)
         if isinstance(one, Many):
             inner = fits.values_of(fits.resolve(wanted, fn)) or MISSING
             values = {label: self._stored(each, inner, fn) for label, each in one.inputs.items()}
@@ -106,8 +118,14 @@ class Values:
         """A value of the store as a job takes it."""
         from drawbar.dispatch.port import Stored
 
-        read = partial(self.planner.store.read, record)
-        return Stored(record.data_version, record.format, record.type, record.ext, record.bytes, read)
+        store = self.planner.store
+        read, url = partial(store.read, record), store.uri(record)
+        return Stored(record.data_version, record.format, record.type, record.ext, record.bytes, read, url)
+
+    def in_store(self, key: AssetKey, value: ValueRef) -> bool:
+        """Whether the target put it into this store; not where a job is adopted that was another store's."""
+        place = f"{folder_of(key)}/values/{value.digest}{value.ext}"
+        return value.stored is not None and self.planner.store.files.size(place) == value.bytes
 
     def opened(self, one: Stored, key: AssetKey) -> Any:
         """The value that `kept` gave, for this process."""
