@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterable
 from typing import Any, Optional
 
@@ -17,6 +18,8 @@ from . import files
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _PIECE = 1 << 20
+_FRESH = 3600.0
+"""For how long a blob that was asked for counts as such without being touched again, in seconds."""
 
 
 class BlobError(Exception):
@@ -82,21 +85,20 @@ class Blobs:
         return os.path.join(self._blobs, digest[:2], digest)
 
     def has(self, digest: str) -> bool:
-        """Whether the blob is here whole.
+        """Whether the blob is here whole; one that is stays for a day at least, since whoever asks counts on it (`gc`).
 
         One that is older than the last boot is hashed once more: a power cut may have kept its name and lost its bytes.
         """
         path = self.path(digest)
         try:
             found = os.stat(path)
+            if found.st_mtime < self._booted and _hash_file(path) != digest:
+                files.remove(path)
+                return False
+            if found.st_mtime < max(self._booted, time.time() - _FRESH):
+                os.utime(path)  # also the proof that no clean-up took it since the look
         except FileNotFoundError:
             return False
-        if found.st_mtime >= self._booted:
-            return True
-        if _hash_file(path) != digest:
-            files.remove(path)
-            return False
-        os.utime(path)
         return True
 
     def missing(self, digests: Iterable[str]) -> tuple[list[str], dict[str, int]]:

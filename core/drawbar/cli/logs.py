@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from drawbar.cli import FAILED
-from drawbar.cli.jobs import dispatcher, find, handle_of
-from drawbar.cli.project import common, complete_targets
+from drawbar.cli import FAILED, output
+from drawbar.cli.jobs import complete_hosts, complete_jobs, dispatcher, find
+from drawbar.cli.project import common
 from drawbar.dispatch.port import Dispatcher, Handle
 
 _PIECE = 1 << 20
@@ -21,8 +21,8 @@ STREAMS = ("stdout", "stderr")
 
 
 @click.command("logs", epilog="Example: drawbar logs gpu 4f1c -f")
-@click.argument("target", shell_complete=complete_targets)
-@click.argument("job")
+@click.argument("target", shell_complete=complete_hosts)
+@click.argument("job", shell_complete=complete_jobs)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended; exit with 1 if it ended badly.")
 @common
 @click.pass_context
@@ -30,9 +30,10 @@ def command(ctx: click.Context, *, target: str, job: str, follow: bool, project:
     """Print what a job wrote. JOB is the beginning of its id, or an asset's name.
 
     With --json each piece is an object on a line of its own: {"stream": …, "text": …}. Ctrl-C leaves the job running.
+    For what a job waits that has not begun is told on stderr.
     """
     with dispatcher(target, project) as found:
-        handle = handle_of(found, find(found, job))
+        _, handle = find(found, job)
         write = _Objects() if as_json else _Bytes()
         for stream, data in _followed(found, handle, ctx) if follow else _written(found, handle):
             write(stream, data)
@@ -50,8 +51,10 @@ def _written(found: Dispatcher, handle: Handle) -> Iterator[tuple[str, bytes]]:
 def _followed(found: Dispatcher, handle: Handle, ctx: click.Context) -> Iterator[tuple[str, bytes]]:
     """All there is and will be, in the order in which it comes."""
     offsets = dict.fromkeys(STREAMS, 0)
+    waiting = _tell_waiting(handle, found.poll(handle).waiting, "")
     while True:
         progress = found.wait(handle, offsets["stdout"], offsets["stderr"], timeout=_PATIENCE)
+        waiting = _tell_waiting(handle, progress.waiting, waiting)
         for stream, data in zip(STREAMS, (progress.stdout, progress.stderr), strict=True):
             if data:
                 yield stream, data
@@ -61,6 +64,13 @@ def _followed(found: Dispatcher, handle: Handle, ctx: click.Context) -> Iterator
                 click.echo(f"{handle.name or handle.job} {progress.outcome.state}: {progress.outcome.cause}", err=True)
                 ctx.exit(FAILED)
             return
+
+
+def _tell_waiting(handle: Handle, waiting: str, before: str) -> str:
+    """For what the job waits, told where it is something else than before."""
+    if waiting and waiting != before:
+        output.tell(f"{handle.name or handle.job}: {output.one_line(waiting)}")
+    return waiting
 
 
 class _Bytes:

@@ -11,10 +11,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias, TypeVar
 
-from drawbar.dispatch.bundle import bundle
+from drawbar.dispatch.bundle import Bundle, bundle
 from drawbar.dispatch.client import Agent
 from drawbar.dispatch.port import Channel
 from drawbar.dispatch.transfer import Uploads
@@ -85,10 +84,17 @@ class Link:
 
     def _open(self) -> Agent:
         """A new connection; the agent's zip is made while the host thinks about its handshake."""
-        with ThreadPoolExecutor(1) as aside:
-            made = aside.submit(bundle)
-            channel = self._open_channel(lambda: made.result().digest)
-            return Agent(channel, made.result(), name=self.name, timeout=self._timeout)
+        made: list[Bundle] = []
+        # Not an executor's thread: those take no work any more while a process ends, and its last act may be a submit.
+        aside = threading.Thread(target=lambda: made.append(bundle()), name="drawbar bundle", daemon=True)
+        aside.start()
+
+        def whole() -> Bundle:
+            aside.join()
+            return made[0] if made else bundle()  # which says why the first try failed
+
+        channel = self._open_channel(lambda: whole().digest)
+        return Agent(channel, whole(), name=self.name, timeout=self._timeout)
 
 
 _LINKS: dict[Hashable, Link] = {}
