@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from drawbar.errors import CorruptError
+from drawbar.errors import CorruptError, DefinitionError
 from drawbar.events import Made
 from drawbar.keys import AssetKey
 
@@ -124,11 +124,12 @@ class Record:
                 at=datetime.fromisoformat(body["at"]),
                 parts=_parts(body["parts"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, DefinitionError) as error:
+            said = error.what if isinstance(error, DefinitionError) else error
             raise CorruptError(
                 "A record in the store cannot be read.",
                 expected="JSON as drawbar writes it",
-                found=f"{type(error).__name__}: {error}, in {where}",
+                found=f"{type(error).__name__}: {said}, in {where}",
                 todo="remove that file: the asset is then made again when it is next wanted",
             ) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,6 +16,10 @@ from pathlib import Path
 import pytest
 
 from drawbar.testing.sshd import Sshd
+
+sys.path.insert(0, str(Path(__file__).parent))  # the tests are not a package
+
+from calls import Calls
 
 PATIENCE = 60.0
 CHECKER = Path(__file__).resolve().parents[3] / "shared" / "tools" / "validate_openlineage.py"
@@ -232,6 +237,21 @@ def sshd():
         pytest.skip(why)
     with Sshd() as host:
         yield host
+
+
+@pytest.fixture
+def make_sshd(sshd):
+    """Throwaway hosts of a test's own."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **options: stack.enter_context(Sshd(**options))
+
+
+@pytest.fixture
+def calls(tmp_path, sshd):
+    """Direct calls to a folder of their own behind SSH."""
+    made = Calls(tmp_path / "calls", {**sshd.settings(), "ssh_config": "/dev/null"})
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def read_json(path: str) -> Optional[dict[str, Any]]:
     try:
         with open(path, "rb") as file:
             value = json.loads(file.read())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

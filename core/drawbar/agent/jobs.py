@@ -20,6 +20,7 @@ from . import files
 from .outcomes import outcome
 
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
 _STALE = 3600.0
 RESERVE = 16 << 10
@@ -130,7 +131,7 @@ class Jobs:
 
 def look(attempt: Attempt) -> View:
     """Where `attempt` is now."""
-    told = files.read_json(attempt.path("outcome.json"))
+    told = _told(attempt)
     if told is not None:
         return View("ended", "", told)
     if locked(attempt):
@@ -141,8 +142,18 @@ def look(attempt: Attempt) -> View:
 
 def look_unlocked(attempt: Attempt) -> View:
     """Where it is, by whoever knows that no supervisor lives: it may have ended just now, or nobody will ever know."""
-    told = files.read_json(attempt.path("outcome.json"))
+    told = _told(attempt)
     return View("ended", "", told) if told is not None else _abandoned(attempt)
+
+
+def _told(attempt: Attempt) -> Optional[dict[str, Any]]:
+    """The outcome as it was written down; None where there is none, or the file is damaged: then the job is lost."""
+    told = files.read_json(attempt.path("outcome.json"))
+    if told is None or not isinstance(told.get("state"), str) or "value" not in told:
+        return None
+    value = told["value"]
+    whole = value is None or (isinstance(value, dict) and _DIGEST.match(str(value.get("digest"))))
+    return told if whole else None
 
 
 def locked(attempt: Attempt) -> bool:

@@ -5,6 +5,7 @@ The event loop calls `check` when an answer is `due`; nothing here blocks.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from typing import Any, NamedTuple, Optional
@@ -38,8 +39,11 @@ class Later:
         self.due = 0.0
 
     def check(self, now: float) -> Optional[Answer]:
-        """The answer, once there is one; else `due` is set again."""
-        answer = self.answer(late=now >= self._deadline)
+        """The answer, once there is one; else `due` is set again. OSError where the job's files are damaged."""
+        try:
+            answer = self.answer(late=now >= self._deadline)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise OSError(errno.EINVAL, f"its files are damaged ({type(error).__name__}: {error})") from error
         quiet = now - self._began
         self.due = min(self._deadline, now + min(_SLOWEST, max(_QUICKEST, quiet / 10)))
         return answer

@@ -6,6 +6,7 @@ request that is under way with BrokenConnectionError; `link` decides whether to 
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -27,6 +28,7 @@ _ANSWERS = {b"have": False, b"need": True}
 _NOISE_LIMIT = 1 << 20
 _NUMBERS = 1 << 32
 _TOLD = 2000
+_FULL = f"[Errno {errno.ENOSPC}]"  # of the loader, which has no frames to say it in
 
 
 class BrokenConnectionError(errors.UnreachableError):
@@ -97,7 +99,7 @@ class Agent:
         self._pending: dict[int, Asked] = {}
         self._lock = threading.Lock()
         self._sending = threading.Lock()
-        self._fault: errors.TargetError | None = None
+        self._fault: errors.DrawbarError | None = None
         self._said = bytearray()
         self._parser = frames.Parser(self._place)
         self._greeted: Future[bool] = Future()
@@ -162,7 +164,7 @@ class Agent:
         """End the connection; what is under way fails. Jobs go on."""
         self._break(BrokenConnectionError(f"The connection to {self.name} was closed.", todo="open it again"))
 
-    def _break(self, fault: errors.TargetError) -> errors.TargetError:
+    def _break(self, fault: errors.DrawbarError) -> errors.DrawbarError:
         """The fault that ended the connection, the first one; every request under way gets it."""
         with self._lock:
             first = self._fault is None
@@ -189,7 +191,7 @@ class Agent:
             return
         try:
             self._hear(data if self._greeted.done() else self._greet(data))
-        except errors.TargetError as error:
+        except errors.DrawbarError as error:
             self._end(error)
         except frames.FrameError as error:
             self._end(
@@ -209,11 +211,13 @@ class Agent:
         if data is None:
             return
         if not data:
+            if not self.hello and _FULL in self._channel.stderr():
+                raise _no_room(self.name, _tail(self._channel.stderr()))
             raise self._broken("it closed in the middle of a frame" if self._parser.midway else "the far end closed")
         for frame in self._parser.feed(data):
             self._answer(frame)
 
-    def _end(self, fault: errors.TargetError) -> None:
+    def _end(self, fault: errors.DrawbarError) -> None:
         fault = self._break(fault)
         if not self._greeted.done():
             self._greeted.set_exception(fault)
@@ -295,9 +299,11 @@ def error_of(meta: Mapping[str, Any], name: str) -> errors.DrawbarError:
     return _KINDS.get(str(meta.get("code")), errors.TargetError)(f"{name}: {what}", **texts)
 
 
-def _no_agent(name: str, said: bytes, stderr: str) -> errors.TargetError:
-    """Why no agent came up: Python is missing or too old, or the shell ended first."""
+def _no_agent(name: str, said: bytes, stderr: str) -> errors.DrawbarError:
+    """Why no agent came up: the disk is full, Python is missing or too old, or the shell ended first."""
     found = _tail("\n".join(filter(None, (said.decode(errors="replace").strip(), stderr.strip()))))
+    if _FULL in found:
+        return _no_room(name, found)
     if "Python" in found and "3.9" in found:
         return errors.PreflightError(
             f"{name} has no Python that drawbar's agent runs on.",
@@ -316,6 +322,15 @@ def _no_agent(name: str, said: bytes, stderr: str) -> errors.TargetError:
         f"{name} closed the connection before drawbar's agent started.",
         found=found or "nothing was said",
         todo=f"see what is wrong with it: `drawbar doctor {name}`",
+    )
+
+
+def _no_room(name: str, found: str) -> errors.DiskFullError:
+    return errors.DiskFullError(
+        f"There is no space left on {name} for drawbar's agent.",
+        expected="room for a megabyte",
+        found=found,
+        todo=f"free some there, or set `root` of [tool.drawbar.targets.{name}] to a folder on a bigger disk",
     )
 
 

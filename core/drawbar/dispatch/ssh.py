@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import random
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -28,6 +30,9 @@ __all__ = ["HostSpec", "SshChannel", "aliases", "known_alias", "open_channel", "
 _WINDOW = 3 << 20
 _CONFIRM = _WINDOW // 8
 _STDERR = 16 << 10
+# What sshd says in plain text when more clients log in at once than MaxStartups allows: some are turned away by lot.
+_CROWDED = "Exceeded MaxStartups"
+_PAUSES = (0.2, 1.6)  # how long to stay away then, in seconds: at most this the first time, that later
 
 
 def open_channel(spec: HostSpec, command: str | Callable[[], str]) -> SshChannel:
@@ -42,7 +47,7 @@ def open_channel(spec: HostSpec, command: str | Callable[[], str]) -> SshChannel
             connections.append(_connect(hop, connections[-1] if connections else None))
         with _in_our_words(spec):
             channel = connections[-1].open_session(window_size=_WINDOW, timeout=spec.connect_timeout)
-            channel.exec_command(command if isinstance(command, str) else command())
+            _execute(spec, connections, channel, command if isinstance(command, str) else command())
     except BaseException:
         _close(connections)
         raise
@@ -62,6 +67,7 @@ class SshChannel:
         self._tail = b""
         self._reason = ""
         self._taken = 0
+        self._ended = False
         self._confirmations: SimpleQueue[int] = SimpleQueue()
         channel.in_stderr_buffer.listen(self._keep)
         threading.Thread(target=self._watch, name=f"drawbar ssh {spec.address}", daemon=True).start()
@@ -80,11 +86,16 @@ class SshChannel:
                 view = view[sent:]
 
     def listen(self, take: Callable[[bytes], None]) -> None:
-        """Have `take` called with what comes, in paramiko's thread; see `Channel.listen`."""
+        """Have `take` called with what comes, in paramiko's thread; with the end, in one of its own. See `Channel`."""
 
         def taken(data: bytes) -> None:
-            take(data)
-            self._count(data)
+            if data:
+                take(data)
+                self._count(data)
+            elif not self._ended:
+                # paramiko holds a lock of the channel while it tells of the end, and whoever closes that takes it too.
+                self._ended = True
+                threading.Thread(target=take, args=(data,), name="drawbar ssh end", daemon=True).start()
 
         self._channel.in_buffer.listen(taken)
 
@@ -145,6 +156,21 @@ class SshChannel:
 
 
 def _connect(spec: HostSpec, through: Transport | None) -> Transport:
+    """A connection that is let in; a host that is crowded just now is tried again, for `connect_timeout` seconds."""
+    end = time.monotonic() + spec.connect_timeout
+    longest, most = _PAUSES
+    while True:
+        try:
+            return _connect_once(spec, through)
+        except UnreachableError as error:
+            pause = random.uniform(longest / 4, longest)  # noqa: S311  so that a crowd does not come back as one
+            if _CROWDED not in error.found or time.monotonic() + pause > end:
+                raise
+        time.sleep(pause)
+        longest = min(2 * longest, most)
+
+
+def _connect_once(spec: HostSpec, through: Transport | None) -> Transport:
     known = ssh_hosts.known_keys(spec)
     types = {key.kind for key in known if not key.marker}
     with _in_our_words(spec):
@@ -159,6 +185,27 @@ def _connect(spec: HostSpec, through: Transport | None) -> Transport:
         transport.close()
         raise
     return transport
+
+
+def _execute(spec: HostSpec, connections: list[Transport], channel: Any, command: str) -> None:
+    """Have `command` run; TimeoutError where the host does not say that it does (paramiko would wait without end)."""
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        _close(connections)
+
+    patience = threading.Timer(spec.connect_timeout, give_up)
+    patience.daemon = True
+    patience.start()
+    try:
+        channel.exec_command(command)
+    except (EOFError, paramiko.SSHException):
+        if late.is_set():
+            raise TimeoutError(f"it let us in, and then said nothing for {spec.connect_timeout:g} s") from None
+        raise
+    finally:
+        patience.cancel()
 
 
 def _close(connections: list[Transport]) -> None:

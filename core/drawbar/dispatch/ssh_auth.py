@@ -39,9 +39,8 @@ def authenticate(spec: HostSpec, transport: Transport) -> None:
                 further = transport.auth_publickey(spec.user, key)
             except paramiko.BadAuthenticationType:
                 break  # the host takes no public keys at all
-            except paramiko.AuthenticationException:
-                if not transport.is_active():
-                    break
+            except paramiko.AuthenticationException as error:
+                _check_answered(error, spec)
                 continue
             except paramiko.SSHException as error:
                 account.notes.append(f"{name}: {error}")
@@ -58,6 +57,15 @@ def authenticate(spec: HostSpec, transport: Transport) -> None:
     methods = _methods(spec, transport)
     if methods:
         raise _refused(spec, account, methods)
+
+
+def _check_answered(error: Exception, spec: HostSpec) -> None:
+    """Nothing where the host refused a key; paramiko says in the same way that it did not answer, or is gone."""
+    said = str(error)
+    if "timeout" in said:
+        raise TimeoutError(f"no answer to a key within {spec.connect_timeout:g} s") from None
+    if "saw EOF" in said:
+        raise EOFError("it hung up when it was shown a key") from None
 
 
 @dataclass(slots=True)

@@ -281,7 +281,7 @@ def test_a_host_that_stops_in_the_handshake(spec):
 def test_something_that_is_no_ssh_server(greeting, said, spec):
     """What listens there is reported with its own words."""
     with listener(lambda stream: (stream.recv(1 << 16), stream.sendall(greeting))) as port:
-        error = refused(replace(spec, port=port))
+        error = refused(replace(spec, port=port, connect_timeout=1.0))
         assert error.what == f"what listens at 127.0.0.1:{port} does not speak SSH, or takes no more connections"
         assert said in error.found
 
