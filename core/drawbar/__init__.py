@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Actor": "agent.proxies",
     "All": "partitions",
     "Asset": "asset",
     "AssetKey": "keys",
@@ -54,6 +55,7 @@ _HOMES = {
     "target": "dispatch.target",
 }
 __all__ = [
+    "Actor",
     "All",
     "Asset",
     "AssetKey",
@@ -94,6 +96,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from drawbar.agent.lazily import Partitioned
+    from drawbar.agent.proxies import Actor
     from drawbar.asset import Asset, Env, Options, Source, asset
     from drawbar.checks import Check, CheckResult, check
     from drawbar.config import Config

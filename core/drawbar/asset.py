@@ -18,6 +18,8 @@ from drawbar.errors import OptionError, did_you_mean
 from drawbar.partitions import Dynamic, Partition, Partitions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from drawbar.checks import Check
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -66,6 +68,19 @@ class Env:
         object.__setattr__(self, "find_links", find_links)
         object.__setattr__(self, "variables", types.MappingProxyType(dict(variables or {})))
 
+    def at(self, folder: Path) -> Env:
+        """It with the files that it names taken from `folder`: a relative `lock`, and `find_links` that exist there."""
+        links = self.find_links and folder / self.find_links
+        return Env(
+            *self.requirements,
+            python=self.python,
+            lock=self.lock and str(folder / self.lock),
+            find_links=str(links)
+            if links and "://" not in str(self.find_links) and links.exists()
+            else self.find_links,
+            variables=self.variables,
+        )
+
     def __hash__(self) -> int:
         """Requirements and Python decide; the mapping does not hash."""
         return hash((self.requirements, self.python, self.lock, self.find_links, tuple(sorted(self.variables.items()))))
@@ -77,7 +92,11 @@ class Options:
 
     `target` names where it runs; `persist=False` keeps the value in memory only; `path` publishes a copy; `version`
     replaces the digest of the code; `inputs` names the asset behind a parameter; `retries` is how many times more it is
-    tried, `retry_delay` the seconds before the first, doubled each time; `timeout` bounds the running, in seconds.
+    tried, `retry_delay` the seconds before the first, doubled each time; `timeout` bounds the running, `wait_timeout`
+    the waiting for GPUs and an Env, `silence_timeout` the time without output, in seconds.
+
+    `gpus` are leased whole, or with `gpu_memory` (such as "16GiB") a share of each; `env` is built on the target; with
+    `isolate` the function runs in an interpreter started for it alone.
 
     `partitions` says which parts it has, and `mappings`, by parameter, from which parts of an input one of them is
     made; `adds` puts the texts of its value into a dynamic set. `checks` are functions of the value, `contract` its
@@ -99,6 +118,9 @@ class Options:
     retries: int = 0
     retry_delay: float = 1.0
     timeout: float | None = None
+    wait_timeout: float | None = None
+    silence_timeout: float | None = None
+    isolate: bool = False
     tags: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
     description: str | None = None
@@ -129,6 +151,9 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "retries": (int,),
     "retry_delay": (int, float),
     "timeout": (int, float),
+    "wait_timeout": (int, float),
+    "silence_timeout": (int, float),
+    "isolate": (bool,),
     "tags": (tuple, list),
     "owners": (tuple, list),
     "description": (str,),
@@ -143,7 +168,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "batch": (int,),
     "outputs": (tuple, list, Mapping),
 }
-_COUNTS = ("gpus", "retries", "retry_delay", "timeout")
+_COUNTS = ("gpus", "retries", "retry_delay", "timeout", "wait_timeout", "silence_timeout")
 _LISTS = ("tags", "owners")
 
 
@@ -152,6 +177,16 @@ def _texts_in(name: str, value: Any) -> tuple[Any, ...]:
     if isinstance(value, Mapping):
         return (*value.keys(), *value.values()) if name == "inputs" else tuple(value.keys())
     return tuple(value or ()) if name in _LISTS or name == "outputs" else ()
+
+
+def _check_memory(text: Any, where: str) -> None:
+    from drawbar.agent.gpus import parse_memory
+
+    try:
+        parse_memory(text)
+    except ValueError as error:
+        what = "option 'gpu_memory' is no size."
+        raise OptionError(what, expected=str(error), found=repr(text), where=where) from None
 
 
 def check_options(given: Mapping[str, Any], *, where: str = "") -> dict[str, Any]:
@@ -176,6 +211,8 @@ def check_options(given: Mapping[str, Any], *, where: str = "") -> dict[str, Any
             )
         if name in _COUNTS and isinstance(value, (int, float)) and not value >= 0:
             raise OptionError(f"option {name!r} cannot be negative.", found=repr(value), where=where)
+        if name == "gpu_memory" and value is not None:
+            _check_memory(value, where)
         for one in _texts_in(name, value):
             if not isinstance(one, str):
                 raise OptionError(

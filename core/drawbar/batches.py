@@ -235,9 +235,7 @@ class There:
                 partition=work.partition,
                 format=options.format,
                 timeout=None if options.timeout is None else options.timeout * len(batch),
-                env=options.env,
-                gpus=options.gpus,
-                gpu_memory=options.gpu_memory,
+                **self._tools.needs(options),
                 variables=plugins.job_variables(
                     namespace=work.key.namespace,
                     key=work.key,
@@ -246,6 +244,7 @@ class There:
                     parent=tools.parent,
                 ),
                 modules=work.modules,
+                store=tools.place(),
             ),
             again="always" if batch.again else "unsuccessful",
         )
@@ -292,15 +291,7 @@ class There:
 
     def _cost(self, more: Costs) -> None:
         with self._lock:
-            was = self.costs
-            self.costs = Costs(
-                queue=was.queue + more.queue,
-                setup=was.setup + more.setup,
-                transfer=was.transfer + more.transfer,
-                compute=was.compute + more.compute,
-                peak_memory=max(was.peak_memory, more.peak_memory),
-                host=more.host or was.host,
-            )
+            self.costs += more
 
 
 def _failed(error: BaseException) -> Item:

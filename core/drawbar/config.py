@@ -35,7 +35,13 @@ class TargetConfig:
     `host` is an alias of ~/.ssh/config or `user@host:port`; without it the target is a worker on this machine.
     `secrets` names variables of this environment whose values the job receives, over the connection only. `grace` is
     how long, in seconds, a cancelled job may take to end by itself; `log_limit` how much of each stream is kept, in
-    bytes; `trust="data"` refuses pickle in results.
+    bytes; `trust="data"` refuses pickle in results. `hosts` names several, of which each job goes to one.
+
+    `devices` declares the GPUs of a host without nvidia-smi: a memory size each, such as "24GiB". `envs` is "build", or
+    "installed" for a host whose own Python must meet an Env. `idle_timeout` is for how long, in seconds, an interpreter
+    and an actor stay warm with nothing to do (0: not at all). `blobs_budget` is the size over which `gc` removes blobs
+    that nothing refers to, in bytes. `store_access` is "relay" (values go through this process), "direct" (the host
+    reads and writes the store) or "auto".
     """
 
     host: str | None = None
@@ -52,11 +58,20 @@ class TargetConfig:
     connect_timeout: float | None = None
     grace: float = 1.0
     log_limit: int = 64 << 20
+    hosts: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    envs: str = "build"
+    idle_timeout: float = 600.0
+    blobs_budget: int = 64 << 30
+    store_access: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything a project's configuration says, with defaults filled in. `root` is the project's folder."""
+    """Everything a project's configuration says, with defaults filled in. `root` is the project's folder.
+
+    `exclude` is what does not go to a host with the code, in the notation of .gitignore; `dispatch.ignored` reads it.
+    """
 
     root: Path
     namespace: str
@@ -71,6 +86,7 @@ class Config:
     packages: str = "declared"
     max_workers: int = 8
     profile: bool = True
+    exclude: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, start: str | Path | None = None, **overrides: Any) -> Config:
@@ -164,7 +180,7 @@ def _store(given: str | None, root: Path) -> str:
         raise ConfigError("The store is in nobody's home.", found=given, todo="write the folder out") from None
 
 
-_TEXTS = {"modules", "secrets"}
+_TEXTS = {"modules", "exclude", "secrets", "hosts", "devices"}
 # Least and greatest, both allowed: what is outside would hang, or fail in the middle of a run.
 _BOUNDS: dict[str, tuple[float, float]] = {
     "max_workers": (1, math.inf),
@@ -172,8 +188,16 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "connect_timeout": (0, math.inf),
     "grace": (0, math.inf),
     "log_limit": (0, math.inf),
+    "idle_timeout": (0, math.inf),
+    "blobs_budget": (0, math.inf),
 }
-_CHOICES = {"trust": ("pickle", "data"), "packages": ("declared", "installed")}
+_CHOICES = {
+    "trust": ("pickle", "data"),
+    "packages": ("declared", "installed"),
+    "envs": ("build", "installed"),
+    "store_access": ("auto", "direct", "relay"),
+}
+_SECONDS = {"connect_timeout", "grace", "idle_timeout"}
 
 
 def _checked(kind: type, table: Any, where: str, path: str = "") -> dict[str, Any]:
@@ -217,9 +241,9 @@ def _value(kind: type, key: str, value: Any, where: str, path: str) -> Any:
     default = next(f for f in fields(kind) if f.name == key)
     if default.default is NO_DEFAULT and default.default_factory is not NO_DEFAULT:
         return dict(_texts(value, where, path) if key == "variables" else _table(value, where, path))
-    wanted: tuple[type, ...] = {"port": (int,), "connect_timeout": (int, float), "grace": (int, float)}.get(
-        key, (type(default.default),) if isinstance(default.default, int) else (str,)
-    )
+    wanted: tuple[type, ...] = (type(default.default),) if isinstance(default.default, int) else (str,)
+    if key in _SECONDS or key == "port":
+        wanted = (int,) if key == "port" else (int, float)
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted != (bool,)):
         raise ConfigError(
             f"{path} has the wrong type.",
@@ -246,6 +270,14 @@ def _value(kind: type, key: str, value: Any, where: str, path: str) -> Any:
 def _target(name: str, table: Any, where: str, path: str) -> TargetConfig:
     """One target's settings; the two names that mean this machine cannot be made to mean another."""
     target = TargetConfig(**_checked(TargetConfig, table, where, path))
+    if target.hosts and (target.host is not None or name in ("here", "local")):
+        raise ConfigError(
+            f"{path} names several hosts, and one.",
+            expected="`host`, or `hosts` of a pool, and a name that does not mean this machine",
+            found=f"hosts {list(target.hosts)} and {f'host {target.host!r}' if target.host else f'the name {name!r}'}",
+            todo="remove one of them, or rename the table",
+            where=where,
+        )
     if name == "here" or (name == "local" and target.host is not None):
         raise ConfigError(
             f"{path} cannot be configured so.",

@@ -34,6 +34,7 @@ DrawbarError
 │   ├── KilledError            ended by a signal or by its own exit
 │   ├── TimedOutError          ran longer than it may
 │   ├── CancelledError         somebody asked it to stop
+│   ├── ActorDiedError         an actor ended, perhaps while it was called
 │   └── LostError              its supervisor or its folder is gone
 ├── RunError                 a run ended with assets that failed
 └── LineageError             OpenLineage is misconfigured
@@ -228,6 +229,15 @@ class TimedOutError(JobError):
 
 class CancelledError(JobError):
     """Somebody asked it to stop."""
+
+
+class ActorDiedError(JobError):
+    """An actor has ended: before a call, or during one, which then may have been carried out or not.
+
+    `carried_out` is False where it was not, and None where nobody can know.
+    """
+
+    carried_out: bool | None = None
 
 
 class LostError(JobError):

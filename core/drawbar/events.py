@@ -7,7 +7,7 @@ raises is reported once and then left out. Times are aware UTC datetimes, durati
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -56,14 +56,25 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a job cost: seconds by stage, memory at its peak in bytes."""
+    """What a job cost: seconds by stage, and of GPUs (times their number), whose model is `gpu`; bytes at the peak."""
 
     queue: float = 0.0
+    build: float = 0.0
     setup: float = 0.0
     transfer: float = 0.0
     compute: float = 0.0
     peak_memory: int = 0
     host: str = ""
+    gpu: str = ""
+    gpu_seconds: float = 0.0
+    peak_device_memory: int = 0
+
+    def __add__(self, more: Costs) -> Costs:
+        """What two jobs of one asset cost: seconds added, the higher peak, the later host and GPU."""
+        peaks = {name: max(getattr(self, name), getattr(more, name)) for name in ("peak_memory", "peak_device_memory")}
+        texts = {name: getattr(more, name) or getattr(self, name) for name in ("host", "gpu")}
+        rest = [one.name for one in fields(self) if one.name not in peaks and one.name not in texts]
+        return Costs(**peaks, **texts, **{name: getattr(self, name) + getattr(more, name) for name in rest})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

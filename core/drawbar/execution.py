@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from drawbar import plugins
 from drawbar.agent.calling import finished
+from drawbar.agent.encoding import actors
 from drawbar.asset import MISSING
 from drawbar.checks import Examination, blocked, examined, input_outcomes, refusal
 from drawbar.contracts import unmet
@@ -24,6 +25,7 @@ from drawbar.leases import Holder
 from drawbar.records import Record
 from drawbar.redact import Redactor
 from drawbar.results import shown_traceback
+from drawbar.store import folder_of
 from drawbar.tools import Tools
 from drawbar.work import Many, Work
 
@@ -36,9 +38,12 @@ PATIENCE = 20.0
 
 @dataclass(slots=True)
 class Fetched:
-    """A value as it came from a target, with what is known of it: the like of `Encoded`."""
+    """A value as it came from a target, with what is known of it: the like of `Encoded`.
 
-    parts: list[Any]
+    Without `parts` the target has put it into the store, and it is there.
+    """
+
+    parts: list[Any] | None
     format: str
     ext: str
     type: str
@@ -81,6 +86,8 @@ class Execution:
         self._refuse_inputs(inputs)
         begun = time.perf_counter()
         value = finished(fn(**inputs, **work.params))
+        if actors.holds(value):
+            value = value.of_version(work.version)  # or a changed class would be taken for the same actor
         self.costs = Costs(compute=time.perf_counter() - begun, host=socket.gethostname())
         encoded: list[Any] = []
 
@@ -209,9 +216,7 @@ class Execution:
                 partition=work.partition,
                 format=options.format,
                 timeout=options.timeout,
-                env=options.env,
-                gpus=options.gpus,
-                gpu_memory=options.gpu_memory,
+                **self.tools.needs(options),
                 variables=plugins.job_variables(
                     namespace=work.key.namespace,
                     key=work.key,
@@ -220,6 +225,7 @@ class Execution:
                     parent=tools.parent,
                 ),
                 modules=work.modules,
+                store=tools.place(folder_of(work.key) if options.persist else ""),
             ),
             again="always" if work.again else "unsuccessful",
         )
@@ -262,16 +268,25 @@ class Execution:
             outcome.raise_()
         value = outcome.value
         assert value is not None
+        self.tools.refuse_unstored(self.work, value)
+        # Whoever submitted it may have had other checks: the job is adopted, what they said of it is not.
+        unchecked = handle.how != "started" and (value.checks or self.work.asset.name in self.tools.planner.demands)
         begun = time.monotonic()
-        content = dispatcher.fetch(value)
-        self.costs = replace(self.costs, transfer=self.costs.transfer + time.monotonic() - begun)
-        self._take({"checks": value.checks, "profile": value.profile})
-        if handle.how != "started" and (value.checks or self.work.asset.name in self.tools.planner.demands):
-            # Whoever submitted it may have had other checks: the job is adopted, what they said of it is not.
-            self._examined(self._opened(value, bytes(content)))
-        return Fetched(
-            [content], value.format, value.ext, value.type, value.bytes, value.rows, value.columns, value.digest
+        content = None
+        if (
+            unchecked
+            or self.work.asset.options.adds is not None
+            or not self.tools.values.in_store(self.work.key, value)
+        ):
+            content = dispatcher.fetch(value)
+        self.costs = replace(
+            self.costs, transfer=self.costs.transfer + (value.stored or 0.0) + time.monotonic() - begun
         )
+        self._take({"checks": value.checks, "profile": value.profile})
+        if unchecked and content is not None:
+            self._examined(self._opened(value, bytes(content)))
+        parts = None if content is None else [content]
+        return Fetched(parts, value.format, value.ext, value.type, value.bytes, value.rows, value.columns, value.digest)
 
     def _opened(self, value: ValueRef, content: bytes) -> Any:
         values = self.tools.values

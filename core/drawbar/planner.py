@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from drawbar import fits
 from drawbar import params as parameters
+from drawbar.actor import describes_an_actor
 from drawbar.asset import MISSING, Asset, filled
 from drawbar.config import Config
 from drawbar.contracts.files import FOLDER
@@ -117,7 +118,11 @@ class Planner:
         return tuple(self.units)
 
     def target(self, asset: str) -> str:
-        """Where the asset runs: the override, else its own option, else here."""
+        """Where the asset's function runs: its place, but here for an actor, which it only describes."""
+        return HERE if describes_an_actor(self.graph.assets[asset]) else self.place(asset)
+
+    def place(self, asset: str) -> str:
+        """Where the asset is to be: the override, else its own option, else here."""
         return self.targets.get(asset) or self.graph.assets[asset].options.target or HERE
 
     def params_of(self, one: Asset) -> dict[str, Any]:
@@ -151,7 +156,7 @@ class Planner:
                 digest=known.digest if known else "",
                 code=known.parts if known else {},
                 params={key: self._param(key, value, one) for key, value in self.params_of(one).items()},
-                env=env_parts(env) if env else (),
+                env=env_parts(env.at(self.config.root)) if env else (),
                 format=one.options.format or "",
                 packages=installed(known) if known and self.config.packages == "installed" else {},
                 declared=one.options.version or "",
@@ -288,7 +293,7 @@ def _targets(graph: Graph, names: tuple[str, ...], target: str | Mapping[str, st
             if found:
                 moved[name] = found
         runs_here = (moved.get(name) or options.target or HERE) == HERE
-        for option in ("gpus", "gpu_memory", "timeout"):
+        for option in ("gpus", "gpu_memory", "timeout", "wait_timeout", "silence_timeout", "isolate"):
             if runs_here and getattr(options, option):
                 raise OptionError(
                     f"{name} sets {option!r} and runs in this process, where nothing can hold to it.",

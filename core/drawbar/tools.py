@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from drawbar import plugins
+from drawbar.asset import Options
 from drawbar.crew import Teller
-from drawbar.errors import FormatError, UnknownTargetError
+from drawbar.errors import FormatError, StoreError, UnknownTargetError
 from drawbar.events import Parent
 from drawbar.formats import default
 from drawbar.identity import run_uuid
 from drawbar.leases import Lease
 from drawbar.planner import HERE, Planner
 from drawbar.values import Values
+from drawbar.work import Work
 
 if TYPE_CHECKING:
-    from drawbar.dispatch.port import Dispatcher, Handle
+    from drawbar.agent.proxies import Actor
+    from drawbar.dispatch.port import Dispatcher, Handle, StorePlace, ValueRef
+    from drawbar.selection import Unit
 
 
 REMOTE_AT_ONCE = 64
@@ -53,6 +58,7 @@ class Tools:
     def of(cls, planner: Planner, tell: Teller, parent: Parent | None, at_targets: int = REMOTE_AT_ONCE) -> Tools:
         """The tools for a run of what was planned; what cannot work is an error now."""
         tools = cls(planner, Values(planner, default(plugins.formats())), tell, parent, at_targets)
+        tools.values.live = tools.live
         tools.check_formats()
         tools.check_targets()
         return tools
@@ -65,6 +71,41 @@ class Tools:
             if name not in self._dispatchers:
                 self._dispatchers[name] = target(name, config=self.planner.config).dispatcher
             return self._dispatchers[name]
+
+    def needs(self, options: Options) -> dict[str, Any]:
+        """What an asset's jobs ask of their target, as a Job takes it."""
+        asked = ("gpus", "gpu_memory", "isolate", "wait_timeout", "silence_timeout")
+        env = options.env and options.env.at(self.planner.config.root)
+        return {"env": env, **{name: getattr(options, name) for name in asked}}
+
+    def live(self, unit: Unit, described: Actor[Any]) -> Any:
+        """The actor that a unit's function described, on the place of its asset, found there or constructed."""
+        from drawbar.actor import live
+        from drawbar.dispatch.target import target
+
+        key, options = unit.key, self.needs(unit.asset.options)
+        where = target(self.planner.place(unit.asset.name), config=self.planner.config)
+        return live(described, where, str(key), {name: options[name] for name in ("env", "gpus", "gpu_memory")})
+
+    def place(self, folder: str = "") -> StorePlace:
+        """The store as a job is told of it; its value belongs into `folder` there, or, without one, comes back only."""
+        from drawbar.dispatch.access import StorePlace, marker_of
+
+        store = self.planner.store
+        return StorePlace(store.url, partial(marker_of, store.files), folder)
+
+    def refuse_unstored(self, work: Work, value: ValueRef) -> None:
+        """Raise StoreError for a value that its target was to put into the store, and could not."""
+        from drawbar.dispatch.access import DIRECT
+        from drawbar.dispatch.target import settings_of
+
+        if value.unstored and settings_of(work.target, self.planner.config.targets).store_access == DIRECT:
+            raise StoreError(
+                f"{work.key} was made on {work.target}, which could not put it into the store.",
+                expected=f'a store that its host writes, as `store_access = "{DIRECT}"` says',
+                found=value.unstored,
+                todo='set `store_access = "auto"` of the target: the value is kept there, and nothing runs again',
+            )
 
     def check_formats(self) -> None:
         """A plugin's format exists in this process only, so an asset that a host makes cannot ask for it."""
@@ -81,7 +122,7 @@ class Tools:
 
     def check_targets(self) -> None:
         """A target that nobody knows is found now, not when hours of what comes before it have been made."""
-        places = {self.planner.target(name): name for name in reversed(self.planner.assets)}
+        places = {self.planner.place(name): name for name in reversed(self.planner.assets)}
         places.pop(HERE, None)
         if not places:
             return

@@ -9,11 +9,9 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drawbar.asset import Env
-from drawbar.errors import OptionError
 from drawbar.fingerprint import Code
 from drawbar.records import Parts
 
@@ -88,15 +86,14 @@ def compare(old: Parts, new: Parts) -> list[Change]:
 
 
 def env_parts(env: Env) -> tuple[str, ...]:
-    """What of an Env counts in a Version: requirements in any order, Python, the lock file's content, variables."""
+    """What of an Env counts in a Version: requirements in any order, Python, variables, the files that it names."""
     parts = [*sorted(env.requirements)]
     if env.python:
         parts.append(f"python{env.python}")
-    if env.lock:
-        lock = Path(env.lock)
-        if not lock.is_file():
-            raise OptionError(f"The Env's lock file {env.lock} is not there.", todo="correct `lock`, or make the file")
-        parts.append(f"lock:{hashlib.sha256(lock.read_bytes()).hexdigest()}")
+    if env.lock or env.find_links:
+        from drawbar.dispatch import envs
+
+        parts += envs.contents(env)
     parts += [f"{name}={value}" for name, value in sorted(env.variables.items())]
     return tuple(parts)
 

@@ -291,7 +291,7 @@ def execution(
     costs: Costs | None = None,
     will_retry: bool | None = None,
 ) -> Facet:
-    """Where and how often it ran, and what it cost: seconds by stage, bytes of memory at the peak."""
+    """Where and how often it ran, and what it cost: seconds by stage and of GPUs, bytes of memory at the peak."""
     costs = costs or Costs()
     return facet(
         "DrawbarExecutionRunFacet",
@@ -306,6 +306,10 @@ def execution(
         transferSeconds=_finite(costs.transfer) or None,
         computeSeconds=_finite(costs.compute) or None,
         peakMemoryBytes=costs.peak_memory or None,
+        buildSeconds=_finite(costs.build) or None,
+        gpu=costs.gpu or None,
+        gpuSeconds=_finite(costs.gpu_seconds) or None,
+        peakDeviceMemoryBytes=costs.peak_device_memory or None,
         willRetry=will_retry,
     )
 

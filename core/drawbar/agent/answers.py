@@ -13,29 +13,23 @@ import sys
 import time
 from typing import Any, Callable, Optional, Union
 
-from . import files, frames, jobs, outcomes, processes, waits
+from . import files, frames, jobs, outcomes, processes, refusals, relay, waits
 from .blobs import BlobError, Blobs
 from .frames import Frame
+from .refusals import RefusedError
 from .waits import Answer, Later
 
 AGAIN = ("never", "unsuccessful", "always")
 _TRIES = 100
-_FOR_WORKERS = ("supervisor", "execution", "encoding", "shim", "examine", "contracting", "profiling", "partition")
+_FOR_WORKERS = ("warm", "supervisor", "gpus", "execution", "encoding", "shim", "examine")
+_FOR_CHECKS = ("contracting", "profiling", "partition")
 
 
 def load_for_workers() -> None:
     """Load what every worker needs, so that they are forked with it; nothing to do from the second time on."""
-    for name in (*(f"{__package__}.{module}" for module in _FOR_WORKERS), "cloudpickle", "ctypes"):
+    for name in (*(f"{__package__}.{module}" for module in (*_FOR_WORKERS, *_FOR_CHECKS)), "cloudpickle", "ctypes"):
         importlib.import_module(name)
     gc.freeze()  # a collection in a worker would copy all that is shared with it
-
-
-class RefusedError(Exception):
-    """A request that cannot be done; `meta` is that of the ERROR."""
-
-    def __init__(self, code: str, what: str, expected: str = "", found: str = "", todo: str = "") -> None:
-        super().__init__(what)
-        self.meta = frames.error_meta(code, what, expected, found, todo)
 
 
 class FactsWanted:
@@ -48,7 +42,7 @@ class FactsWanted:
         self.data = b""
 
 
-Given = Union[Answer, Later, FactsWanted]
+Given = Union[Answer, Later, FactsWanted, relay.Relayed]
 
 
 class Answers:
@@ -58,6 +52,7 @@ class Answers:
         self.root = root
         self._blobs = Blobs(root)
         self._jobs = jobs.Jobs(root)
+        self.relay = relay.Relay()
         self._client: dict[str, Any] = {}
         self._handlers: dict[int, Callable[[Frame], Given]] = {
             frames.HELLO: self._hello,
@@ -71,6 +66,11 @@ class Answers:
             frames.JOBS: self._list,
             frames.FACTS: self._facts,
             frames.TOLD: self._told,
+            frames.CALL: lambda frame: self.relay.begin(frame, self._jobs),
+            frames.GPUS: self._gpus,
+            frames.GC: self._gc,
+            frames.PLACE: self._place,
+            frames.ACTORS: lambda _: Answer({"actors": relay.running(self._jobs)}),
             frames.BYE: lambda _: Answer({}),
         }
 
@@ -95,7 +95,7 @@ class Answers:
             found = f"{type(error).__name__}: {error}"[:500]
             raise RefusedError("protocol", f"The request {name} does not say what it must.", found=found) from error
         except OSError as error:
-            raise _refused_by_system(error, self.root) from error
+            raise refusals.by_system(error, self.root) from error
         except Exception as error:  # a fault of ours must not end the connection of a hundred jobs
             raise RefusedError(
                 "internal", f"The agent failed at {name}.", found=f"{type(error).__name__}: {error}"
@@ -104,6 +104,7 @@ class Answers:
     def close(self) -> None:
         """The client has gone."""
         self._blobs.close()
+        self.relay.close()
 
     def _hello(self, frame: Frame) -> Answer:
         if frame.meta["protocol"] != frames.VERSION:
@@ -122,7 +123,7 @@ class Answers:
                 "pid": os.getpid(),
                 "boot": files.boot_id(),
                 "root": self.root,
-                "free": _free(self.root),
+                "free": refusals.free(self.root),
             }
         )
 
@@ -198,9 +199,12 @@ class Answers:
 
     def _begin(self, attempt: jobs.Attempt, lock: int, spec: dict[str, Any], secrets: dict[str, str]) -> Answer:
         load_for_workers()
-        from . import supervisor
+        from . import supervisor, warm
 
-        supervisor.start(self.root, attempt, lock, spec, secrets)
+        if warm.hand_over(self.root, attempt, lock, spec, secrets):
+            os.close(lock)
+        else:
+            supervisor.start(self.root, attempt, lock, spec, secrets)
         answer = {"attempt": attempt.number, "run_id": spec.get("run_id"), "how": "started", "state": "waiting"}
         return Answer({**answer, "ended": None, "told": False})
 
@@ -215,8 +219,14 @@ class Answers:
         examine = spec.get("examine") or {}
         values = [one for argument in spec.get("arguments") or () for one in argument.get("many", (argument,))]
         functions = [spec["function"], *(check["function"] for check in examine.get("checks") or ())]
-        named = [one.get("blob") for one in (*functions, examine.get("last") or {})]
-        wanted = [*(spec.get("code") or ()), *(one["blob"] for one in values)]
+        last = examine.get("last") or {}
+        named = [*(one.get("blob") for one in functions), None if last.get("url") else last.get("blob")]
+        wanted = [
+            *(one for packs in spec.get("code") or () for one in packs),
+            *(one["blob"] for one in values if not one.get("url")),
+        ]
+        env = spec.get("env") or {}
+        named += [env.get("lock"), *(env.get("wheels") or {}).values()]
         wanted += [digest for digest in (spec.get("call"), *named) if digest]
         missing = [digest for digest in wanted if not self._blobs.has(digest)]
         if missing:
@@ -255,9 +265,34 @@ class Answers:
         from . import facts
 
         asked = frame.meta
+        if asked.get("store"):
+            from . import storing
+
+            store = {**asked["store"], **json.loads(bytes(frame.body))}
+            return FactsWanted(frame.number, *facts.begin_with(lambda: {"store": storing.look(store)}))
         names = [str(name) for name in asked.get("packages") or ()]
         begun = facts.begin(self.root, names, asked.get("python"), brief=bool(asked.get("brief")))
         return FactsWanted(frame.number, *begun)
+
+    def _gpus(self, frame: Frame) -> FactsWanted:
+        from . import gpus
+
+        declared = [str(one) for one in frame.meta.get("devices") or ()]
+        for one in declared:
+            gpus.parse_memory(one)  # refused here rather than in the child, which could not say so
+        return FactsWanted(frame.number, *gpus.begin_overview(self.root, declared))
+
+    def _gc(self, frame: Frame) -> FactsWanted:
+        from . import gc as cleaning
+
+        budget, older = int(frame.meta["budget"]), float(frame.meta["older"])
+        begun = cleaning.begin(self.root, budget, older, dry_run=bool(frame.meta.get("dry_run")))
+        return FactsWanted(frame.number, *begun)
+
+    def _place(self, frame: Frame) -> Answer:
+        from . import places
+
+        return Answer(places.answer(self.root, self._jobs, frame.meta))
 
     def _told(self, frame: Frame) -> Answer:
         files.touch(self._attempt(frame).path("told"))
@@ -287,6 +322,8 @@ def _line(attempt: jobs.Attempt) -> Optional[dict[str, Any]]:
         "submitted": spec.get("submitted"),
         "started": told.get("started") or state.get("started"),
         "ended": told.get("ended"),
+        "waiting": view.waiting,
+        "gpus": state.get("gpus") or [] if view.outcome is None else [],
     }
 
 
@@ -311,21 +348,6 @@ def _end_leftovers(attempt: jobs.Attempt) -> None:
         processes.send(left, signal.SIGKILL)
 
 
-def _refused_by_system(error: OSError, root: str) -> RefusedError:
-    found = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
-    if error.errno in files.FULL:
-        return RefusedError(
-            "disk",
-            "There is no space left on the host.",
-            "room for what is sent",
-            f"{found}; {_free(root)} bytes are free under {root}",
-            "free some, or set `root` to a folder on a bigger disk",
-        )
-    if isinstance(error, PermissionError):
-        return RefusedError("denied", "The host does not permit it.", found=found, todo=f"see who owns {root}")
-    return RefusedError("internal", "The host's system refused.", found=found)
-
-
 def _agent() -> str:
     """The digest of the zip that this runs from."""
     return next((part[: -len(".zip")] for part in __file__.split("/") if part.endswith(".zip")), "")
@@ -338,8 +360,3 @@ def _user() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return str(os.getuid())
-
-
-def _free(root: str) -> int:
-    found = os.statvfs(root)
-    return found.f_frsize * found.f_bavail

@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any, Callable, NamedTuple, Optional
 
-from . import archives, failure, outcomes, payload
+from . import archives, failure, outcomes, payload, warm, worker
 from .blobs import Blobs
 from .calling import finished
 from .worker import Task
@@ -49,6 +49,11 @@ def execute(task: Task) -> dict[str, Any]:
         return _report("failed", "check", began, called, error=told)
     try:
         value = _result(task, call)
+        if task.spec.get("actor"):
+            from . import actors
+
+            actors.serve(task, value)
+            value = None
     except SystemExit as stop:
         return _left(stop, began, called)
     except BaseException as error:  # so may a function
@@ -76,13 +81,22 @@ def _ended(task: Task, call: _Call, value: Any) -> dict[str, Any]:
         told = failure.describe(error, task.masker, _exceptions(task))
         return {"state": "failed", "cause": "exception", "error": told}
     if not fault:
-        return {"state": "succeeded", "cause": "value", "value": {**kept, **found}}
+        return {"state": "succeeded", "cause": "value", "value": {**kept, **found, **_in_store(task, kept)}}
     from . import checking
 
     if checking.blocked(found.get("checks") or ()):
         told = outcomes.error("CheckError", "a check failed", "drawbar.errors", checks=found["checks"])
         return {"state": "failed", "cause": "check", "error": told}
     return {"state": "failed", "cause": "unpicklable_value", "error": _cannot_go_back(task, value, fault[0])}
+
+
+def _in_store(task: Task, kept: dict[str, Any]) -> dict[str, Any]:
+    """What is to be said of the value's place in the store, where this host is to put it there."""
+    if not task.spec.get("store"):
+        return {}
+    from . import storing
+
+    return storing.keep(task, kept)
 
 
 def fault(task: Task, error: BaseException, began: float) -> dict[str, Any]:
@@ -136,7 +150,7 @@ def _prepare(task: Task) -> _Call:
     if partition is not None and task.spec["partition"]["name"]:
         kwargs[task.spec["partition"]["name"]] = partition
     if task.spec.get("call"):
-        args, given = payload.decode(_bytes(blobs.path(task.spec["call"])))
+        args, given = payload.decode(read_whole(blobs.path(task.spec["call"])))
         kwargs.update(given)
     checks = tuple(_function(one["function"], blobs) for one in (task.spec.get("examine") or {}).get("checks") or ())
     return _Call(function, args, kwargs, checks, partition)
@@ -144,7 +158,9 @@ def _prepare(task: Task) -> _Call:
 
 def _import_paths(task: Task, blobs: Blobs) -> None:
     """The project's code first, then what is installed here; `drawbar` itself stands in where it is not installed."""
-    code = [archives.unpacked(task.root, digest, blobs.path(digest)) for digest in task.spec.get("code") or ()]
+    code = [archives.tree(task.root, packs, blobs.path) for packs in task.spec.get("code") or ()]
+    if warm.clashes(code):
+        worker.start_over(task)
     sys.path[:] = [*code, *(path for path in sys.path if path)]
     sys.argv[:] = [""]
     if __name__.startswith("drawbar_agent."):
@@ -155,7 +171,7 @@ def _import_paths(task: Task, blobs: Blobs) -> None:
 
 def _function(named: dict[str, Any], blobs: Blobs) -> Callable[..., Any]:
     if named.get("blob"):
-        data = _bytes(blobs.path(named["blob"]))
+        data = read_whole(blobs.path(named["blob"]))
         found = payload.decode(data) if payload.is_payload(data) else pickle.loads(data)
     else:
         found = importlib.import_module(named["module"])
@@ -172,8 +188,8 @@ def _argument(task: Task, argument: dict[str, Any], blobs: Blobs) -> Any:
     """One value, or a mapping of many by label; a lazy one reads each when it is asked for."""
     folder = os.path.join(task.folder, "inputs", argument["name"])
     if "many" not in argument:
-        return _stored(argument, blobs, folder)
-    reads = {one["label"]: functools.partial(_stored, one, blobs, folder) for one in argument["many"]}
+        return _stored(task, argument, blobs, folder)
+    reads = {one["label"]: functools.partial(_stored, task, one, blobs, folder) for one in argument["many"]}
     if not argument.get("lazy"):
         return {label: read() for label, read in reads.items()}
     from . import shim
@@ -181,13 +197,20 @@ def _argument(task: Task, argument: dict[str, Any], blobs: Blobs) -> Any:
     return shim.public("Partitioned")(reads)
 
 
-def _stored(named: dict[str, Any], blobs: Blobs, folder: str) -> Any:
+def _stored(task: Task, named: dict[str, Any], blobs: Blobs, folder: str) -> Any:
     from . import encoding
 
-    data = _bytes(blobs.path(named["blob"]))
+    data = read_whole(_brought(task, named) if named.get("url") else blobs.path(named["blob"]))
     if named["format"] == payload.FORMAT:
         return payload.decode(data)
     return encoding.decode(data, named["format"], named["type"], named.get("ext") or "", folder)
+
+
+def _brought(task: Task, named: dict[str, Any]) -> str:
+    """The path of a blob that this host takes from the store itself."""
+    from . import storing
+
+    return storing.argument(task, named)
 
 
 def _partition(told: Optional[dict[str, Any]]) -> Any:
@@ -216,7 +239,7 @@ def _examined(task: Task, call: _Call, value: Any, keep: Callable[[Any, list[dic
     from . import examine
 
     def last() -> Any:
-        return _stored(spec["last"], Blobs(task.root), task.path("last")) if spec.get("last") else None
+        return _stored(task, spec["last"], Blobs(task.root), task.path("last")) if spec.get("last") else None
 
     seen = {"last": last, "partition": call.partition, "keep": keep}
     _, found = examine.examine(value, spec, call.checks, call.function, **seen)
@@ -233,7 +256,7 @@ def _masked(task: Task, found: Any) -> Any:
     return [_masked(task, one) for one in found] if isinstance(found, list) else found
 
 
-def _bytes(path: str) -> memoryview:
+def read_whole(path: str) -> memoryview:
     """The bytes of a blob, writable and private to this process; big ones are mapped, not read."""
     with open(path, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size

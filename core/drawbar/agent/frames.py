@@ -25,7 +25,7 @@ BODY_LIMIT = 8 << 20
 CHUNK = 1 << 20
 """The usual size of a body that is one piece of something bigger, in bytes."""
 
-HELLO, HAVE, PUT, SUBMIT, WAIT, READ, GET, CANCEL, JOBS, FACTS, TOLD, BYE = range(1, 13)
+HELLO, HAVE, PUT, SUBMIT, WAIT, READ, GET, CANCEL, JOBS, FACTS, TOLD, BYE, GPUS, GC, CALL, ACTORS, PLACE = range(1, 18)
 OK, ERROR = 128, 129
 NAMES = {
     HELLO: "HELLO",
@@ -40,6 +40,11 @@ NAMES = {
     FACTS: "FACTS",
     TOLD: "TOLD",
     BYE: "BYE",
+    GPUS: "GPUS",
+    GC: "GC",
+    CALL: "CALL",
+    ACTORS: "ACTORS",
+    PLACE: "PLACE",
     OK: "OK",
     ERROR: "ERROR",
 }
@@ -49,6 +54,7 @@ CODES = ("protocol", "digest", "disk", "denied", "unknown", "python", "internal"
 _HEAD = struct.Struct("!2sBBIIQ")
 _CRC = struct.Struct("!I")
 _SCRATCH = 64 << 10
+_JOINED = 16 << 10
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _decode = json.JSONDecoder().decode
 
@@ -80,12 +86,12 @@ Place = Callable[[int, int, dict[str, Any], int], Optional[memoryview]]
 
 
 def pack(kind: int, number: int, meta: Optional[dict[str, Any]] = None, *body: Bytes) -> list[Bytes]:
-    """The parts of one frame, to be written one after another; `body` may itself come in parts and is not copied.
+    """The parts of one frame, to be written one after another; a `body` over 16 KiB may be parts, and is not copied.
 
     Raises FrameError where meta or body is over its limit.
 
     >>> [len(part) for part in pack(PUT, 7, {"offset": 0}, b"abc")]
-    [36, 3]
+    [39]
     """
     text = _encode(meta or {}).encode("utf-8", "surrogatepass")
     parts = [memoryview(part).cast("B") if isinstance(part, memoryview) else part for part in body if len(part)]
@@ -93,6 +99,8 @@ def pack(kind: int, number: int, meta: Optional[dict[str, Any]] = None, *body: B
     _check_lengths(len(text), size, number)
     head = _HEAD.pack(MAGIC, VERSION, kind, number, len(text), size)
     crc = zlib.crc32(text, zlib.crc32(head))
+    if size <= _JOINED:  # one write, and over SSH one packet, instead of several
+        return [b"".join((head, _CRC.pack(crc), text, *parts))]
     return [head + _CRC.pack(crc) + text, *parts]
 
 

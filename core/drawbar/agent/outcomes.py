@@ -14,8 +14,8 @@ def outcome(state: str, cause: str, **known: Any) -> dict[str, Any]:
     """The outcome object with every key it has; `known` fills what is known.
 
     `state` is succeeded, failed, cancelled, timed_out, killed, out_of_memory or lost; `cause` is value, exception,
-    unpicklable_value, check, exit, signal, oom_killer, cuda_oom, timeout, cancel, reboot, lost or setup. Times are
-    seconds since the epoch, costs seconds, memory and sizes bytes.
+    unpicklable_value, check, exit, signal, oom_killer, cuda_oom, timeout, waiting, silence, cancel, reboot, lost, env,
+    gpus or setup. Times are seconds since the epoch, costs seconds, memory and sizes bytes.
 
     >>> outcome("killed", "signal", signal=9)["signal"]
     9
@@ -44,9 +44,15 @@ def version() -> str:
     return ".".join(map(str, sys.version_info[:3]))
 
 
-def costs(queue: float = 0.0, setup: float = 0.0, compute: float = 0.0, peak_memory: int = 0) -> dict[str, Any]:
-    """What a job cost: seconds from submit to start, to the function's call, and in it; bytes of memory at the peak."""
-    return {"queue": queue, "setup": setup, "compute": compute, "peak_memory": peak_memory}
+def costs(**known: Any) -> dict[str, Any]:
+    """What a job cost, with every key it has; `known` fills what is known.
+
+    Seconds: `queue` waiting to start, `transfer` sending what it needs, `build` of its Env, `setup` up to the call of
+    the function, `compute` in it, `gpu_seconds` for which it held GPUs, times their number. Bytes: `peak_memory`, and
+    `peak_device_memory` on its GPUs, whose model is `gpu`.
+    """
+    seconds = dict.fromkeys(("queue", "transfer", "build", "setup", "compute", "gpu_seconds"), 0.0)
+    return {**seconds, "peak_memory": 0, "peak_device_memory": 0, "gpu": "", **known}
 
 
 def error(kind: str, message: str, module: str = "", traceback: str = "", **more: Any) -> dict[str, Any]:

@@ -18,8 +18,10 @@ from itertools import islice
 from typing import Any, Callable, Deque, Optional
 
 from . import frames
-from .answers import Answers, FactsWanted, RefusedError, load_for_workers
+from .answers import Answers, FactsWanted, load_for_workers
 from .frames import Bytes
+from .refusals import RefusedError
+from .relay import Line, Relayed, gone
 from .waits import Answer, Later
 
 _CONGESTED = 16 << 20
@@ -54,6 +56,7 @@ class Agent:
         self._output: Deque[memoryview] = deque()
         self._queued = 0
         self._later: list[Later] = []
+        self._lines: dict[int, Line] = {}
         self._done = False
         self._reading = False
         self._writing = False
@@ -106,6 +109,8 @@ class Agent:
         elif self._reading and not on:
             self._ignore(self._source)
         self._reading = on
+        for line in self._lines.values():
+            self._attend(line)
 
     def _read(self, source: int) -> None:
         taken = 0
@@ -145,6 +150,8 @@ class Agent:
             self._send(frames.OK, frame.number, given.meta, *given.body)
         elif isinstance(given, FactsWanted):
             self._watch(given.pipe, lambda _: self._facts(given))
+        elif isinstance(given, Relayed):
+            self._attend(given.line)
         else:
             self._later.append(given)
         self._done = self._done or frame.kind == frames.BYE
@@ -161,6 +168,28 @@ class Agent:
         except ValueError:
             what = "The host's facts could not be found out."
             self._send(frames.ERROR, wanted.number, frames.error_meta("internal", what))
+
+    def _attend(self, line: Line) -> None:
+        """Hear of an actor's answers, unless the client does not take them, and of room for what it has not taken."""
+        wanted = (select.POLLIN if self._reading else 0) | (select.POLLOUT if line.full else 0)
+        if self._lines.get(line.fd) is not line or line.watched != wanted:
+            self._lines[line.fd], line.watched = line, wanted
+            self._watch(line.fd, self._hear, wanted)
+
+    def _hear(self, fd: int) -> None:
+        """Answers of an actor go on to the client."""
+        line = self._lines[fd]
+        line.write()
+        for frame in line.read():
+            self._send(frames.OK, frame.number, frame.meta, frame.body)
+        if line.open:
+            self._attend(line)
+            return
+        self._ignore(fd)
+        del self._lines[fd]
+        self._answers.relay.forget(line)
+        for number in line.close():
+            self._send(frames.OK, number, gone(line.attempt, begun=True).meta)
 
     def _tick(self) -> None:
         """Answer what can be answered now."""

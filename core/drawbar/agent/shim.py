@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
 _NAME = "drawbar"
-_REAL = {"CheckResult": "checking", "Partition": "partition", "Partitioned": "lazily"}
+_REAL = {"Actor": "proxies", "CheckResult": "checking", "Partition": "partition", "Partitioned": "lazily"}
 """Names that are the agent's own classes, and the modules they live in."""
 _OURS = frozenset(f"{_NAME}.agent.{module}" for module in _REAL.values())
 
@@ -134,6 +134,7 @@ _DECORATORS = {"asset": asset, "check": check, "expand": check}
 
 
 _PUBLIC = [
+    "Actor",
     "All",
     "Asset",
     "AssetKey",

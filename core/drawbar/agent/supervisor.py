@@ -1,7 +1,8 @@
-"""The supervisor: one process per job that outlives every connection, starts the worker, and writes how it ended.
+"""The supervisor: one process per job that outlives every connection, sees it through, and writes how it ended.
 
-Forked by the agent with the attempt's lock held; its own session. It pumps the worker's output into the job folder,
-stops the job on cancel or timeout, ends whatever the job left running, and lets go of the lock last.
+Forked by the agent with the attempt's lock held; its own session. It waits for what the job needs, starts the worker,
+pumps what that prints into the job folder, stops the job on cancel or timeout, ends whatever it left running, and lets
+go of the lock last.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import selectors
 import signal
 import time
 from contextlib import suppress
-from typing import Any, Optional
+from typing import Any, Callable, NoReturn, Optional
 
 from . import files, jobs, outcomes, processes, worker
+from .needs import Needs
 from .pump import Log, Masker
 
 GRACE = 1.0
@@ -31,6 +33,11 @@ def start(root: str, attempt: jobs.Attempt, lock: int, spec: dict[str, Any], sec
     if pid:
         os.close(lock)
         return pid
+    return become(root, attempt, lock, spec, secrets)
+
+
+def become(root: str, attempt: jobs.Attempt, lock: int, spec: dict[str, Any], secrets: dict[str, str]) -> NoReturn:
+    """Be the supervisor of `attempt`, in a process just forked that keeps nothing but its `lock`."""
     try:
         signal.set_wakeup_fd(-1)
         _detach(lock)
@@ -50,13 +57,18 @@ class Supervisor:
         self._root = root
         self._attempt = attempt
         self._spec = spec
+        self._lock = os.stat(attempt.path("lock")).st_ino
+        self._needs = Needs(root, attempt, spec)
         self._secrets = secrets
         self._grace = GRACE if spec.get("grace") is None else float(spec["grace"])
-        self._worker = 0
+        self._child = 0
         self._status: Optional[int] = None
         self._peak = 0
         self._began = time.time()
-        self._deadline = float("inf")
+        self._started: Optional[float] = None
+        self._deadline = self._in(spec.get("wait_timeout"))
+        self._late = "waiting"
+        self._heard = float("inf")
         self._reason = ""
         self._out_of_memory = processes.killed_for_memory()
         self._logs: dict[str, Log] = {}
@@ -64,29 +76,34 @@ class Supervisor:
         self._terminated = False
 
     def run(self) -> None:
-        """Start the worker, see it through, write the outcome."""
-        wake = self._watch_signals()
+        """Get what the job needs, start the worker, see it through, write the outcome."""
+        self._selector.register(self._watch_signals(), selectors.EVENT_READ, None)
         processes.adopt_orphans()
-        if os.path.exists(self._attempt.path("cancel")):
-            self._write(outcomes.outcome("cancelled", "cancel", ended=time.time()))
-            return
-        self._mark_running()
-        self._start_worker()
-        if self._spec.get("timeout") is not None:
-            self._deadline = time.monotonic() + float(self._spec["timeout"])
-        self._selector.register(wake, selectors.EVENT_READ, None)
-        self._see_through()
-        self._end_all()
+        masked = self._secrets.values()
+        limit = LOG_LIMIT if self._spec.get("log_limit") is None else int(self._spec["log_limit"])
+        self._logs = {name: Log(self._attempt.path(name), limit, Masker(masked)) for name in ("stdout", "stderr")}
+        if not self._must_stop() and self._prepare():
+            self._mark_running()
+            task = worker.Task(self._root, self._attempt.folder, self._needs.spec, self._secrets, Masker(masked))
+            self._see_through(lambda parent, *outputs: worker.begin(task, parent, *outputs))
+        told = self._outcome()
+        self._needs.release()
         for log in self._logs.values():
             log.finish()
-        self._write(self._outcome())
-        _empty(self._attempt.path("work"), keep=not self._reported("value"))
+        if not self._ours():
+            return
+        told["dropped"] = {name: log.dropped for name, log in self._logs.items()}
+        report = files.read_json(self._attempt.path("report.json")) or {}
+        self._write(told)
+        _empty(self._attempt.path("work"), keep=report.get("cause") != "value")
+        self._stay_warm(report)
 
     def crash(self, error: BaseException) -> None:
         """A fault of our own: the job cannot be seen through, so it is ended, and the fault is told."""
         import traceback
 
         processes.send(processes.descendants(os.getpid()), signal.SIGKILL)
+        self._needs.release()
         told = outcomes.error(
             type(error).__name__, str(error), "", "".join(traceback.format_exception(*_triple(error)))
         )
@@ -108,52 +125,94 @@ class Supervisor:
     def _on_terminate(self, *_: Any) -> None:
         self._terminated = True
 
+    def _prepare(self) -> bool:
+        """Wait until what the job needs is there; whether it is."""
+        while not self._needs.has_env():
+            self._wait_for("its environment, which is being built")
+            self._see_through(self._needs.build)
+            self._status = None
+            if self._reason or not self._needs.was_built():
+                return False
+        while (waiting := self._needs.waiting()) is not None:
+            self._wait_for(waiting)
+            self._pump(min(_LOOK_EVERY, max(0.0, self._deadline - time.monotonic())))
+            if self._must_stop():
+                return False
+        if self._needs.sampler is not None:
+            self._selector.register(self._needs.sampler, selectors.EVENT_READ, self._needs.sampler)
+        return self._needs.refused is None
+
+    def _wait_for(self, what: str) -> None:
+        """Let everybody see for what the job waits."""
+        state = files.read_json(self._attempt.path("state.json")) or {}
+        if state.get("waiting") != what:
+            known = {**state, "state": "waiting", "waiting": what, "pid": os.getpid(), "boot": files.boot_id()}
+            files.write_json(self._attempt.path("state.json"), known)
+
     def _mark_running(self) -> None:
         """From here on the job counts as executed: the marker is there before the user's code."""
-        self._began = time.time()
+        self._started = time.time()
+        self._deadline, self._late = self._in(self._spec.get("timeout")), "timeout"
         host, pid = os.uname().nodename, os.getpid()
-        state = {"state": "running", "started": self._began, "pid": pid, "host": host, "boot": files.boot_id()}
-        files.write_json(self._attempt.path("state.json"), state)
+        state = {"state": "running", "started": self._started, "pid": pid, "host": host, "boot": files.boot_id()}
+        files.write_json(self._attempt.path("state.json"), {**state, "gpus": self._needs.devices()})
         self._note("started", pid=pid, host=host)
 
-    def _start_worker(self) -> None:
-        masker = Masker(self._secrets.values())
-        limit = LOG_LIMIT if self._spec.get("log_limit") is None else int(self._spec["log_limit"])
+    def _see_through(self, begin: Callable[[int, int, int], NoReturn]) -> None:
+        """Have a child do what `begin` does, its output in the logs, until nothing of it is left."""
         writers = []
-        for name in ("stdout", "stderr"):
+        for log in self._logs.values():
             reader, writer = os.pipe()
             _widen(reader)
             os.set_blocking(reader, False)
-            self._logs[name] = Log(self._attempt.path(name), limit, Masker(self._secrets.values()))
-            self._selector.register(reader, selectors.EVENT_READ, self._logs[name])
+            self._selector.register(reader, selectors.EVENT_READ, log)
             writers.append(writer)
-        task = worker.Task(self._root, self._attempt.folder, self._spec, self._secrets, masker)
         parent = os.getpid()
-        self._worker = os.fork()
-        if not self._worker:
-            worker.begin(task, parent, *writers)
+        self._heard = time.monotonic()
+        self._child = os.fork()
+        if not self._child:
+            begin(parent, *writers)
         for writer in writers:
             os.close(writer)
+        self._watch()
+        if self._needs.sampler is not None:
+            with suppress(KeyError):  # it has ended by itself
+                self._selector.unregister(self._needs.sampler)
+            self._needs.sampler.stop()
+        self._end_all()
 
-    def _see_through(self) -> None:
-        """Until the worker has ended, or must be ended."""
+    def _watch(self) -> None:
+        """Until the child has ended, or must be ended."""
         reported = 0.0
-        while self._status is None and not self._reason:
-            now = time.monotonic()
-            self._pump(min(_LOOK_EVERY, max(0.0, self._deadline - now)))
+        while self._status is None:
+            self._pump(min(_LOOK_EVERY, max(0.0, self._deadline - time.monotonic())))
             self._reap()
+            if not self._ours():
+                self._reason = "removed"
+                return
             if not reported and os.path.exists(self._attempt.path("report.json")):
                 reported = time.monotonic()
             if reported:
                 # The value is there: exit handlers have `grace`, and nothing can stop the job any more.
                 if time.monotonic() > reported + self._grace:
                     return
-            elif self._terminated:
-                self._reason = "signal"
-            elif os.path.exists(self._attempt.path("cancel")):
-                self._reason = "cancel"
-            elif time.monotonic() >= self._deadline:
-                self._reason = "timeout"
+            elif self._status is None and self._must_stop():
+                return
+
+    def _must_stop(self) -> bool:
+        """Whether somebody or a limit ends the job now; `_reason` tells which."""
+        now, silence = time.monotonic(), self._spec.get("silence_timeout")
+        if not self._ours():
+            self._reason = "removed"
+        elif self._terminated:
+            self._reason = "signal"
+        elif os.path.exists(self._attempt.path("cancel")):
+            self._reason = "cancel"
+        elif now >= self._deadline:
+            self._reason = self._late
+        elif silence is not None and self._started is not None and now > self._heard + float(silence):
+            self._reason = "silence"
+        return bool(self._reason)
 
     def _end_all(self) -> None:
         """End what is left of the job, and see it gone: politely for `grace` seconds, then not."""
@@ -180,7 +239,7 @@ class Supervisor:
         processes.send(processes.descendants(os.getpid()), number)
         if not processes.LINUX:
             with suppress(ProcessLookupError, PermissionError):  # the group is empty
-                os.killpg(self._worker, number)
+                os.killpg(self._child, number)
 
     def _reap(self) -> bool:
         """Collect children that have ended, adopted ones too; False once there are none: nothing of the job is left."""
@@ -192,7 +251,7 @@ class Supervisor:
             if not pid:
                 return True
             self._peak = max(self._peak, usage.ru_maxrss * (1024 if processes.LINUX else 1))
-            if pid == self._worker:
+            if pid == self._child:
                 self._status = status
 
     def _pump(self, timeout: float) -> bool:
@@ -205,45 +264,67 @@ class Supervisor:
                 continue
             if key.data is None:
                 continue
-            if data:
+            if not isinstance(key.data, Log):
+                if data:
+                    key.data.feed(data, processes.descendants(os.getpid()))
+                else:
+                    self._selector.unregister(key.fileobj)
+            elif data:
                 key.data.write(data)
+                self._heard = time.monotonic()
                 moved = True
             else:
                 self._selector.unregister(key.fd)
                 os.close(key.fd)
         return moved
 
-    def _reported(self, ending: str) -> bool:
-        return (files.read_json(self._attempt.path("report.json")) or {}).get("cause") == ending
-
     def _outcome(self) -> dict[str, Any]:
         report = files.read_json(self._attempt.path("report.json"))
-        now = time.time()
-        costs = outcomes.costs(
-            queue=max(0.0, self._began - float(self._spec.get("submitted") or self._began)),
-            setup=report["setup"] if report else 0.0,
-            compute=report["compute"] if report else now - self._began,
-            peak_memory=self._peak,
-        )
         known: dict[str, Any] = {
-            "started": self._began,
-            "ended": now,
-            "pid": self._worker,
-            "costs": costs,
-            "dropped": {name: log.dropped for name, log in self._logs.items()},
+            "started": self._started,
+            "ended": time.time(),
+            "pid": self._child or None,
+            "costs": self._costs(report or {}),
         }
         if report:
             known.update({key: report[key] for key in ("value", "error", "exit", "python")})
             return outcomes.outcome(report["state"], report["cause"], **known)
+        if self._needs.refused is not None and not self._reason:
+            return outcomes.outcome("failed", self._needs.refused[0], **known, error=self._needs.refused[1])
         state, cause = self._ending()
         return outcomes.outcome(state, cause, **known, **self._exit())
+
+    def _costs(self, report: dict[str, Any]) -> dict[str, Any]:
+        now = time.time()
+        began = self._started or now
+        needs = self._needs.costs()
+        device = max(report.get("device_memory") or 0, needs.pop("peak_device_memory"))
+        return outcomes.costs(
+            **needs,
+            queue=max(0.0, began - needs["build"] - float(self._spec.get("submitted") or self._began)),
+            transfer=float(self._spec.get("transfer") or 0.0),
+            setup=report.get("setup", 0.0),
+            compute=report.get("compute", now - began),
+            peak_memory=self._peak,
+            peak_device_memory=device,
+        )
+
+    def _stay_warm(self, report: dict[str, Any]) -> None:
+        """Have an interpreter ready, with the same imports done, for the next job of this kind."""
+        idle, modules = float(self._spec.get("idle_timeout") or 0.0), report.get("modules") or []
+        python = self._needs.spec.get("python")
+        if idle > 0 and (modules or python) and not self._spec.get("isolate"):
+            from . import warm
+
+            with suppress(OSError):  # the next job is slower, no more
+                warm.ensure(self._root, {**self._spec, "python": python}, modules, idle)
 
     def _ending(self) -> tuple[str, str]:
         """State and cause of a worker that did not report."""
         if self._reason == "cancel":
             return "cancelled", "cancel"
-        if self._reason == "timeout":
-            return "timed_out", "timeout"
+        if self._reason in ("timeout", "waiting", "silence"):
+            return "timed_out", self._reason
         if self._reason == "signal" or self._status is None or os.WIFSIGNALED(self._status):
             return ("out_of_memory", "oom_killer") if self._killed_for_memory() else ("killed", "signal")
         return "killed", "exit"
@@ -263,7 +344,21 @@ class Supervisor:
             return {"signal": os.WTERMSIG(self._status)}
         return {"exit": os.WEXITSTATUS(self._status)}
 
+    @staticmethod
+    def _in(seconds: Any) -> float:
+        """The moment, by the monotonic clock, that many seconds from now; never, for None."""
+        return float("inf") if seconds is None else time.monotonic() + float(seconds)
+
+    def _ours(self) -> bool:
+        """Whether the job's folder is still ours: somebody may have removed it, and another attempt have its name."""
+        try:
+            return os.stat(self._attempt.path("lock")).st_ino == self._lock
+        except FileNotFoundError:
+            return False
+
     def _write(self, told: dict[str, Any]) -> None:
+        if not self._ours():
+            return  # whoever asks was told that the job is lost
         self._note("ended", state=told["state"], cause=told["cause"])
         jobs.write_outcome(self._attempt, told)
 

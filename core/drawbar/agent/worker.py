@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 from . import files, jobs, processes
 from .pump import Masker
 
-_NEEDS_EXEC = ("LD_", "DYLD_", "PYTHON", "MALLOC_", "GLIBC_")
+NEEDS_EXEC = ("LD_", "DYLD_", "PYTHON", "MALLOC_", "GLIBC_")
 """Variables that a process reads when it starts: with one of them the worker is started rather than forked."""
 
 
@@ -36,22 +36,27 @@ class Task(NamedTuple):
 def begin(task: Task, parent: int, stdout: int, stderr: int) -> NoReturn:
     """Become the worker, in a process just forked by the supervisor `parent`; the outputs are pipes to it."""
     try:
-        processes.die_with(parent)
-        if not processes.LINUX:
-            os.setpgid(0, 0)
-        _reset_signals()
-        _close_all_but_outputs(stdout, stderr)
+        become(parent, stdout, stderr)
         variables = {**(task.spec.get("variables") or {}), **task.secrets, "DRAWBAR_ATTEMPT": task.folder}
         os.environ.update(variables)
         os.chdir(task.path("work"))
         python = task.spec.get("python") or sys.executable
-        if python != sys.executable or any(name.startswith(_NEEDS_EXEC) for name in variables):
-            _start_over(task)
+        if python != sys.executable or any(name.startswith(NEEDS_EXEC) for name in variables):
+            start_over(task)
         _run(task)
     except BaseException as error:  # whatever it is, the supervisor must hear of it
         _report_fault(task, error)
     finally:
         os._exit(1)
+
+
+def become(parent: int, stdout: int, stderr: int) -> None:
+    """Make this process, just forked by the supervisor `parent`, one that dies with it and has nothing but outputs."""
+    processes.die_with(parent)
+    if not processes.LINUX:
+        os.setpgid(0, 0)
+    _reset_signals()
+    _close_all_but_outputs(stdout, stderr)
 
 
 def entry() -> NoReturn:
@@ -71,11 +76,12 @@ def entry() -> NoReturn:
 
 
 def _run(task: Task) -> NoReturn:
-    from . import execution
+    from . import execution, warm
 
     me = os.getpid()
     _open_outputs()
     report = execution.execute(task)
+    report["modules"] = warm.loaded()
     if os.getpid() != me:
         os._exit(0)  # a child that the function forked came back from it: the job is not its to end
     jobs.write_down(task.folder, "report", report)
@@ -89,7 +95,7 @@ def _report_fault(task: Task, error: BaseException) -> None:
     jobs.write_down(task.folder, "report", execution.fault(task, error, time.monotonic()))
 
 
-def _start_over(task: Task) -> None:
+def start_over(task: Task) -> None:
     """Replace this process by the interpreter of the spec; secrets reach it by a pipe, never by argv."""
     import json
 

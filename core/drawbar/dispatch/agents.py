@@ -6,6 +6,7 @@ state is in the job's folder on the host, so nothing here has to survive this pr
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,10 @@ from dataclasses import replace
 from typing import Any
 
 from drawbar.agent import frames
+from drawbar.agent.gpus import Device, impossible, parse_memory
 from drawbar.config import TargetConfig
 from drawbar.dispatch import payload
+from drawbar.dispatch.access import Accesses
 from drawbar.dispatch.client import Agent, BrokenConnectionError
 from drawbar.dispatch.link import Link
 from drawbar.dispatch.port import (
@@ -28,8 +31,8 @@ from drawbar.dispatch.port import (
     Status,
     ValueRef,
 )
-from drawbar.dispatch.preflight import Needs, choose_python, refuse_gpus
-from drawbar.dispatch.prepare import Prepared, prepare
+from drawbar.dispatch.preflight import Needs, check_gpus, check_imports, choose_python
+from drawbar.dispatch.prepare import Prepared, prepare, secrets_of
 from drawbar.dispatch.transfer import download
 from drawbar.errors import LostError, TargetError
 
@@ -37,6 +40,7 @@ _LONGEST_WAIT = 30.0
 _SLACK = 30.0
 """How much longer than asked, in seconds, an agent may take to answer before its connection counts as dead."""
 _ANSWER = 120.0
+_CLEANING = 3600.0
 _LOG_PIECE = 1 << 20
 _NO_LOGS = 1 << 62
 _UPLOAD_TRIES = 2
@@ -50,15 +54,27 @@ class AgentDispatcher:
         self.link = link
         self.config = config
         self._packages: dict[tuple[tuple[str, ...], str | None], Facts] = {}
+        self._gpus: list[Device] = []
         self._lock = threading.Lock()
+        self._accesses = Accesses(name, config, self._look)
 
     def submit(self, job: Job, *, again: str = "unsuccessful") -> Handle:
         """See `Dispatcher.submit`."""
-        refuse_gpus(job)
-        prepared = prepare(job, self.config)
+        if job.gpus or job.gpu_memory:
+            check_gpus(job, self.name, self._devices(job))
+        access = self._accesses.of(job.store, secrets_of(job, self.config)) if job.store else None
+        prepared = prepare(job, self.config, access)
         hello = self.link.call(lambda agent: agent.hello)
         needs = Needs(prepared.by_value)
-        prepared.spec["python"] = choose_python(job, needs, self.name, hello["python"], self._facts_of)
+        env = prepared.spec["env"]
+        python, version = choose_python(job, needs, self.name, self._facts_of, hello["python"], build=bool(env))
+        if env:
+            from drawbar.dispatch import envs
+
+            prepared.spec["env"] = envs.placed(env, python, version)
+        else:
+            prepared.spec["python"] = python
+            check_imports(job, prepared.reach, python, self._facts_of, name=self.name, hello=hello)
         answer = self._submit(job, prepared, again)
         return Handle(
             target=self.name,
@@ -124,6 +140,17 @@ class AgentDispatcher:
         """See `Dispatcher.jobs`."""
         return [_job_info(one) for one in self._ask(frames.JOBS, {"limit": limit}).meta["jobs"]]
 
+    def gpus(self) -> Mapping[str, Any]:
+        """See `Dispatcher.gpus`."""
+        found: Mapping[str, Any] = self._ask(frames.GPUS, {"devices": list(self.config.devices)}).meta
+        return found
+
+    def gc(self, older: float, budget: int, *, dry_run: bool = False) -> Mapping[str, Any]:
+        """See `Dispatcher.gc`."""
+        asked = {"older": older, "budget": budget, "dry_run": dry_run}
+        found: Mapping[str, Any] = self._ask(frames.GC, asked, timeout=_CLEANING).meta
+        return found
+
     def facts(self, packages: Sequence[str] = ()) -> Facts:
         """See `Dispatcher.facts`."""
         return self._ask_facts(packages, None)
@@ -132,6 +159,14 @@ class AgentDispatcher:
         """See `Dispatcher.close`. Other dispatchers of this process that use the same host open it again."""
         self.link.close()
 
+    def _devices(self, job: Job) -> list[Device]:
+        """The host's GPUs, asked for once, and again before a job is refused."""
+        wanted = job.gpus, parse_memory(job.gpu_memory) if job.gpu_memory else 0
+        if not self._gpus or impossible(self._gpus, *wanted):
+            known = Device._fields
+            self._gpus = [Device(*(one[name] for name in known)) for one in self.gpus()["devices"]]
+        return self._gpus
+
     def _submit(self, job: Job, prepared: Prepared, again: str) -> Mapping[str, Any]:
         """Have the blobs there and submit; after a break find out first whether the first try arrived."""
         asked = False
@@ -139,7 +174,9 @@ class AgentDispatcher:
 
         def once(agent: Agent) -> Mapping[str, Any]:
             nonlocal asked
+            began = time.monotonic()
             self.link.uploads().ensure(prepared.blobs)
+            prepared.spec["transfer"] = time.monotonic() - began
             if asked:
                 found = agent.ask(frames.SUBMIT, {**meta, "again": "never"}, prepared.secrets, timeout=_ANSWER).meta
                 if found["run_id"] == job.run_id:
@@ -179,6 +216,13 @@ class AgentDispatcher:
         with self._lock:
             self._packages[key] = found
         return found
+
+    def _look(self, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the host says of a store; variables may be secret, so they go beside, as those of a job do."""
+        body = json.dumps({"variables": wanted["variables"]}).encode()
+        meta = {"store": {"url": wanted["url"], "id": wanted["id"]}}
+        found = self.link.call(lambda agent: agent.ask(frames.FACTS, meta, body, timeout=_ANSWER)).meta["store"]
+        return dict(found)
 
     def _ask_facts(self, packages: Sequence[str], python: str | None, *, brief: bool = False) -> Facts:
         hello = self.link.call(lambda agent: agent.hello)
@@ -234,6 +278,8 @@ def _job_info(line: Mapping[str, Any]) -> JobInfo:
         submitted=line.get("submitted"),
         started=line.get("started"),
         ended=line.get("ended"),
+        waiting=line.get("waiting") or "",
+        gpus=tuple(one["id"] for one in line.get("gpus") or ()),
     )
 
 

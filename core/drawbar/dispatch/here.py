@@ -13,8 +13,9 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
+from typing import Any
 
 from drawbar.config import TargetConfig
 from drawbar.dispatch.port import (
@@ -31,7 +32,7 @@ from drawbar.dispatch.port import (
 )
 from drawbar.dispatch.preflight import Needs, choose_python, refuse_gpus
 from drawbar.dispatch.thread import Attempt
-from drawbar.errors import CorruptError, LostError
+from drawbar.errors import CorruptError, LostError, TargetError
 
 _KEPT_JOBS = 200
 _KEPT_BYTES = 256 << 20
@@ -50,7 +51,7 @@ class Here:
     def submit(self, job: Job, *, again: str = "unsuccessful") -> Handle:
         """See `Dispatcher.submit`. Arguments are given to the function as they are, without a copy."""
         refuse_gpus(job)
-        choose_python(job, Needs(), self.name, _version(), lambda packages, _: self.facts(packages))
+        choose_python(job, Needs(), self.name, lambda packages, _: self.facts(packages), _version())
         with self._lock:
             attempts = self._jobs.setdefault(job.id, [])
             how = self._how(attempts, again)
@@ -132,6 +133,15 @@ class Here:
         with self._lock:
             latest = [attempts[-1] for attempts in reversed(self._jobs.values())][:limit]
         return [attempt.info() for attempt in latest]
+
+    def gpus(self) -> Mapping[str, Any]:
+        """TargetError: a lease of GPUs is held by a job's own process."""
+        raise TargetError("This process leases no GPUs.", todo="name a host, or `local` for those of this machine")
+
+    def gc(self, older: float, budget: int, *, dry_run: bool = False) -> Mapping[str, Any]:
+        """TargetError: nothing is left of jobs that ran here."""
+        del older, budget, dry_run
+        raise TargetError("This process keeps nothing of its jobs.", todo="name a host, or `local`")
 
     def facts(self, packages: Sequence[str] = ()) -> Facts:
         """See `Dispatcher.facts`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from drawbar import errors
@@ -23,7 +23,8 @@ class ValueRef:
     """A value that lies on a target: its digest (the DataVersion), size in bytes, and how to decode it.
 
     `checks` are the outcomes of its checks, and `profile` its rows and columns in figures, as the job's `examine`
-    asked; a value that failed a blocking check is here all the same, for whoever collects it to refuse.
+    asked; a value that failed a blocking check is here all the same, for whoever collects it to refuse. `stored` is
+    the seconds in which the target put it into the job's store, None if it did not; `unstored` why it could not.
     """
 
     digest: str
@@ -35,6 +36,8 @@ class ValueRef:
     columns: tuple[tuple[str, str], ...] = ()
     checks: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
     profile: Mapping[str, Any] | None = field(default=None, hash=False)
+    stored: float | None = None
+    unstored: str = ""
 
     @classmethod
     def from_wire(cls, value: Mapping[str, Any]) -> ValueRef:
@@ -49,6 +52,8 @@ class ValueRef:
             columns=tuple((str(name), str(kind)) for name, kind in value.get("columns") or ()),
             checks=tuple(value.get("checks") or ()),
             profile=value.get("profile"),
+            stored=value.get("stored"),
+            unstored=value.get("unstored") or "",
         )
 
 
@@ -57,7 +62,8 @@ class Failure:
     """What the user's function raised: type, module, message and traceback as the target saw them.
 
     `exception` is the original where it could be rebuilt here, and may be raised again; `blob` is where the target
-    keeps it pickled, or empty. `checks` are outcomes about the inputs, where these kept the function from being called.
+    keeps it pickled, or empty. `checks` are outcomes about the inputs, where these kept the function from being called;
+    `details` are expected, found and todo of what the host itself refused.
     """
 
     type: str
@@ -68,6 +74,7 @@ class Failure:
     exception: BaseException | None = None
     blob: str = ""
     checks: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
+    details: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
     def from_wire(cls, error: Mapping[str, Any], exception: BaseException | None = None) -> Failure:
@@ -81,6 +88,7 @@ class Failure:
             exception=exception,
             blob=error.get("blob") or "",
             checks=tuple(error.get("checks") or ()),
+            details={key: str(error[key]) for key in ("expected", "found", "todo") if error.get(key)},
         )
 
 
@@ -89,7 +97,8 @@ class Outcome:
     """How a job ended, and what it cost.
 
     `state` is succeeded, failed, cancelled, timed_out, killed, out_of_memory or lost; `cause` says more (exception,
-    unpicklable_value, check, exit, signal, oom_killer, cuda_oom, timeout, cancel, reboot, lost, setup, value).
+    unpicklable_value, check, exit, signal, oom_killer, cuda_oom, timeout, waiting, silence, cancel, reboot, lost, env,
+    gpus, setup, value).
     `started` and `ended` are seconds since the epoch by the host's clock; `dropped` counts bytes of output over the log
     limit.
 
@@ -133,12 +142,8 @@ class Outcome:
             exit=outcome.get("exit"),
             signal=outcome.get("signal"),
             costs=Costs(
-                setup=float(costs.get("setup") or 0.0),
-                queue=costs.get("queue") or 0.0,
-                transfer=costs.get("transfer") or 0.0,
-                compute=costs.get("compute") or 0.0,
-                peak_memory=costs.get("peak_memory") or 0,
                 host=host,
+                **{one.name: costs[one.name] for one in fields(Costs) if costs.get(one.name)},
             ),
             started=outcome.get("started"),
             ended=outcome.get("ended"),
@@ -158,6 +163,8 @@ class Outcome:
         """What `raise_` raises: a CheckError if an input was refused; a JobError's `outcome` is this."""
         if self.cause == "check" and self.error is not None:
             return refusal(self.name or "the job", self.error.checks)
+        if self.cause in ("env", "gpus") and self.error is not None:
+            return self._refused()
         fault: errors.DrawbarError = self._job_error()
         if self.cause == "unpicklable_value" and self.error is not None and self.error.type == "OSError":
             who = self.name or "the job"
@@ -169,6 +176,13 @@ class Outcome:
             original.__cause__ = fault
             return original
         return fault
+
+    def _refused(self) -> errors.PreflightError:
+        """The host could not give the job what it needs; its code never ran."""
+        assert self.error is not None
+        who, on = self.name or "the job", f" on {self.host}" if self.host else ""
+        what = "The environment of {} could not be built" if self.cause == "env" else "{} cannot have its GPUs"
+        return errors.PreflightError(f"{what.format(who)}{on}. {self.error.message}", **self.error.details)
 
     def _job_error(self) -> errors.JobError:
         kind = _KINDS.get(self.state, errors.LostError)
@@ -232,6 +246,8 @@ _KINDS: dict[str, type[errors.JobError]] = {
 }
 _SENTENCES = {
     ("timed_out", "timeout"): "ran longer than it may and was stopped{on}.",
+    ("timed_out", "waiting"): "waited longer than it may{on}, and never began.",
+    ("timed_out", "silence"): "printed nothing for longer than it may and was stopped{on}.",
     ("cancelled", "cancel"): "was cancelled{on}.",
     ("out_of_memory", "oom_killer"): "was killed by the kernel because memory ran out{on}.",
     ("lost", "reboot"): "was lost: {host} was restarted while it ran.",
@@ -242,6 +258,8 @@ _TODO = {
     "`python` of the target to an interpreter that has it",
     ("killed", "exit"): "return from the function instead of calling os._exit or sys.exit",
     ("timed_out", "timeout"): "raise its `timeout`, or make it do less",
+    ("timed_out", "waiting"): "raise its `wait_timeout`, or see who holds what: `drawbar gpus`",
+    ("timed_out", "silence"): "raise its `silence_timeout`, or have it print now and then",
     ("out_of_memory", "oom_killer"): "make it need less memory, or choose a target that has more",
     ("out_of_memory", "cuda_oom"): "make it need less GPU memory, or choose a target that has more",
     ("lost", "reboot"): "run it again; a new attempt starts from the beginning",

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias
 from drawbar.agent.partition import Partition
 from drawbar.asset import Env
 from drawbar.checks import Examination
+from drawbar.dispatch.access import StorePlace
 from drawbar.dispatch.outcome import Failure, Outcome, ValueRef
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Outcome",
     "Progress",
     "Status",
+    "StorePlace",
     "Stored",
     "ValueRef",
 ]
@@ -71,6 +73,7 @@ class Stored:
     """A value that exists already, and that is sent only where the target lacks it.
 
     `digest` is its DataVersion, `bytes` its size; `read` gives the encoded bytes, and is called only where needed.
+    `url` is where it lies in the store, without credentials, for a target that reaches the store itself.
     """
 
     digest: str
@@ -79,6 +82,7 @@ class Stored:
     ext: str
     bytes: int
     read: Callable[[], Bytes]
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +107,12 @@ class Job:
     that the function and its arguments name. `examine` is what is done with the value where it is; with it, inputs are
     held to the schemas of their parameters, too. `partition` is the parameter that receives the partition (empty where
     only checks take it), and the partition. With `each`, a parameter, the function is called for each item of that
-    argument, and the value is the container of what came of them (`drawbar.agent.each`). `timeout` is in seconds.
-    `secrets` are environment variables that reach the job by frame only; `variables` are not secret.
+    argument, and the value is the container of what came of them (`drawbar.agent.each`). `timeout` bounds the running,
+    `wait_timeout` the waiting for GPUs and an Env, `silence_timeout` the time without output, in seconds. `gpus` are
+    whole ones, or with `gpu_memory` ("16GiB") a share of each. `isolate` asks for an interpreter of its own. With
+    `actor` the function makes an object that serves calls (`drawbar.dispatch.actor`). `secrets`
+    are environment variables that reach the job by frame only; `variables` are not secret. `store` is where its values
+    lie, and where its own belongs.
     """
 
     id: str
@@ -119,12 +127,17 @@ class Job:
     partition: tuple[str, Partition] | None = None
     each: str = ""
     timeout: float | None = None
+    wait_timeout: float | None = None
+    silence_timeout: float | None = None
     env: Env | None = None
     gpus: int = 0
     gpu_memory: str | None = None
+    isolate: bool = False
+    actor: Mapping[str, Any] | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     modules: tuple[str, ...] = ()
+    store: StorePlace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +146,8 @@ class Handle:
 
     `how` tells what the submit found: started (nothing: it runs now), attached (running), adopted (succeeded before) or
     ended (unsuccessfully before, and not to be tried again). `run_id` is the one that won, which is the caller's own if
-    `how` is started. `told` is True if whoever started it has told its start to lineage.
+    `how` is started. `told` is True if whoever started it has told its start to lineage. `host` is which of a pool's
+    hosts has it, and empty elsewhere.
 
     >>> Handle.from_json(Handle("gpu", "5f…", 1, "0197…", "started").to_json()).target
     'gpu'
@@ -146,6 +160,7 @@ class Handle:
     how: str
     told: bool = False
     name: str = ""
+    host: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """It as a dict that `json.dumps` takes."""
@@ -162,6 +177,7 @@ class Handle:
             how=value["how"],
             told=value.get("told", False),
             name=value.get("name", ""),
+            host=value.get("host", ""),
         )
 
 
@@ -191,7 +207,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class JobInfo:
-    """One line of `jobs`: times are seconds since the epoch by the host's clock."""
+    """One line of `jobs`: times are seconds since the epoch by the host's clock; it holds the GPUs with these ids."""
 
     job: str
     name: str
@@ -202,6 +218,8 @@ class JobInfo:
     submitted: float | None = None
     started: float | None = None
     ended: float | None = None
+    waiting: str = ""
+    gpus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +288,12 @@ class Dispatcher(Protocol):
 
     def jobs(self, limit: int = 100) -> list[JobInfo]:
         """The latest jobs, newest first."""
+
+    def gpus(self) -> Mapping[str, Any]:
+        """Its GPUs, who holds them, and who waits for them (`drawbar.agent.gpus.overview`)."""
+
+    def gc(self, older: float, budget: int, *, dry_run: bool = False) -> Mapping[str, Any]:
+        """Remove what ended more than `older` seconds ago and what nothing refers to; how much of what went."""
 
     def facts(self, packages: Sequence[str] = ()) -> Facts:
         """What the target has, and which versions of `packages`."""

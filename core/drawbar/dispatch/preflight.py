@@ -7,9 +7,12 @@ interpreter (or None for the agent's own) goes out, or a PreflightError that say
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from drawbar.agent import gpus
+from drawbar.dispatch.code import Reach
+from drawbar.dispatch.distributions import refuse_compiled, refuse_missing
 from drawbar.dispatch.port import Facts, Job
 from drawbar.errors import PreflightError
 
@@ -30,24 +33,44 @@ class Needs:
 
 
 def refuse_gpus(job: Job) -> None:
-    """PreflightError for a job that asks for GPUs: there are no leases to keep its GPU from others."""
+    """PreflightError for a job in this process that asks for GPUs: a lease is held by a process of the job's own."""
     if job.gpus or job.gpu_memory:
-        wanted = f"gpus={job.gpus}" if job.gpus else f"gpu_memory={job.gpu_memory!r}"
         raise PreflightError(
-            f"{job.name} asks for GPUs ({wanted}), and GPU leases are not there yet.",
-            expected="a job without `gpus` and `gpu_memory`",
-            found=wanted,
-            todo="leave them out: the function sees all GPUs of the host; set CUDA_VISIBLE_DEVICES in `variables`",
+            f"{job.name} asks for GPUs ({_gpus(job)}), and runs in this process, which cannot lease any.",
+            expected="a target with jobs in processes of their own: `local`, or a host",
+            found="target `here`",
+            todo="set `target`, or leave `gpus` and `gpu_memory` out: the function sees all GPUs then",
         )
 
 
-def choose_python(job: Job, needs: Needs, name: str, version: str, ask: Ask) -> str | None:
-    """The path of the interpreter to run `job` in, None for the agent's own, whose full version is `version`.
+def check_gpus(job: Job, name: str, devices: Sequence[gpus.Device]) -> None:
+    """PreflightError for a job that asks for GPUs which a host with these `devices` can never give."""
+    lacking = gpus.impossible(devices, job.gpus, gpus.parse_memory(job.gpu_memory) if job.gpu_memory else 0)
+    if lacking:
+        raise PreflightError(
+            f"{name} can never give {job.name} the GPUs that it asks for.",
+            expected=_gpus(job),
+            found=lacking,
+            todo=f"ask for what is there (`drawbar gpus {name}`), choose another target, or declare `devices` of "
+            f"[tool.drawbar.targets.{name}] if it has GPUs that nvidia-smi does not show",
+        )
 
-    PreflightError if none fits, or if the one that fits lacks what the job's Env requires.
+
+def _gpus(job: Job) -> str:
+    wanted = [f"gpus={job.gpus}"] if job.gpus else []
+    return ", ".join([*wanted, *([f"gpu_memory={job.gpu_memory!r}"] if job.gpu_memory else [])])
+
+
+def choose_python(
+    job: Job, needs: Needs, name: str, ask: Ask, own: str, *, build: bool = False
+) -> tuple[str | None, str]:
+    """The path of the interpreter to run `job` in, None for the agent's own, of version `own`; and its full version.
+
+    With `build` it is the one to build the job's Env with. PreflightError if none fits, or (without `build`) if the one
+    that fits lacks what the job's Env requires.
     """
-    if job.env is None and (not needs.minor or version.startswith(f"{needs.minor}.")):
-        return None
+    if job.env is None and (not needs.minor or own.startswith(f"{needs.minor}.")):
+        return None, own
     # packaging takes longer to import than most jobs take to submit.
     from packaging.version import Version
 
@@ -59,16 +82,32 @@ def choose_python(job: Job, needs: Needs, name: str, version: str, ask: Ask) -> 
         minor = ".".join(one.split(".")[:2])
         return (not needs.minor or minor == needs.minor) and (wanted is None or wanted.contains(one, prereleases=True))
 
-    path: str | None = None
-    if not fits(version):
+    path, version = None, own
+    if not fits(own):
         found = ask((), None).interpreters
         fitting = sorted((one for one in found if fits(one.version)), key=lambda one: Version(one.version))
         if not fitting:
-            versions = ", ".join(dict.fromkeys(one.version for one in found)) or version
+            versions = ", ".join(dict.fromkeys(one.version for one in found)) or own
             raise _no_python(job, needs, name, versions, str(wanted) if wanted else "")
-        path = fitting[-1].path
-    _check_packages(job, name, path, ask)
-    return path
+        path, version = fitting[-1].path, fitting[-1].version
+    if not build:
+        _check_packages(job, name, path, ask)
+    return path, version
+
+
+def check_imports(job: Job, reach: Reach, path: str | None, ask: Ask, *, name: str, hello: Mapping[str, str]) -> None:
+    """PreflightError if the Python at `path` lacks what the project imports, or does not fit its compiled modules.
+
+    `hello` is what the agent said about itself, whose own Python it is where `path` is None.
+    """
+    if reach.compiled:
+        found = ask((), None).interpreters if path else ()
+        python = next((one.version for one in found if one.path == path), hello["python"])
+        refuse_compiled(job.name, name, reach.compiled, python, hello["platform"])
+    if reach.third_party:
+        there = ask([f"import {one}" for one in sorted(reach.third_party)], path).packages
+        present = {one for one in reach.third_party if there.get(f"import {one}") is not None}
+        refuse_missing(job.name, name, reach.third_party, present)
 
 
 def _check_packages(job: Job, name: str, path: str | None, ask: Ask) -> None:

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from drawbar.agent import gpus
 from drawbar.config import TargetConfig
 from drawbar.dispatch import code, payload
+from drawbar.dispatch.access import Access
 from drawbar.dispatch.archive import archive
 from drawbar.dispatch.port import Examination, Job, Many, Stored
 from drawbar.dispatch.transfer import Blob, blob_of
@@ -30,24 +32,31 @@ _BIG = 1 << 1000
 class Prepared:
     """`spec` as in the wire protocol, the blobs it names, and the secrets, which go beside it and are written nowhere.
 
-    `by_value` are the functions whose bytecode is inside, so that only this process's minor version of Python fits.
+    `by_value` are the functions whose bytecode is inside, so that only this process's minor version of Python fits;
+    `reach` is what of the project and of installed packages the job imports.
     """
 
     spec: dict[str, Any]
     blobs: tuple[Blob, ...]
     secrets: bytes
     by_value: tuple[str, ...]
+    reach: code.Reach
 
 
-def prepare(job: Job, config: TargetConfig) -> Prepared:
-    """What has to be sent for `job`. FormatError for what cannot be pickled, PreflightError for code or secrets."""
+def prepare(job: Job, config: TargetConfig, access: Access | None = None) -> Prepared:
+    """What has to be sent for `job`. FormatError for what cannot be pickled, PreflightError for code or secrets.
+
+    Values that the target can read from the store, as `access` says, are named by URL and not sent.
+    """
+    reads = access is not None and access.reads
     blobs: list[Blob] = []
-    modules = set(job.modules)
+    modules, deferred = set(job.modules), set[str]()
     by_value: list[str] = []
 
     def keep(value: Any, what: str) -> str:
         pickled = payload.dump(value, what=f"{what} of {job.name}")
         modules.update(pickled.modules)
+        deferred.update(pickled.deferred)
         by_value.extend(pickled.by_value)
         blobs.append(blob_of(pickled.parts))
         return blobs[-1].digest
@@ -60,50 +69,70 @@ def prepare(job: Job, config: TargetConfig) -> Prepared:
         return {"module": named[0], "qualname": named[1]}
 
     function = function_of(job.function, "The function")
-    examine = None if job.examine is None else _examine(job.examine, function_of)
+    examine = None if job.examine is None else _examine(job.examine, function_of, reads=reads)
     stored, literals, others = _sorted(job.arguments)
     hidden = {name: literals.pop(name) for name in [*literals] if is_secret(name) and isinstance(literals[name], str)}
     args, kwargs = job.call or ((), {})
     call = keep((tuple(args), {**kwargs, **others}), "An argument") if job.call is not None or others else None
-    archives = [archive(root) for root in code.roots(sorted(modules))]
-    blobs += [_blob_of_stored(one) for one in _all_stored(job, stored)]
-    blobs += [Blob(one.digest, len(one.data), _parts(one.data)) for one in archives]
+    reach = code.reach(modules, deferred)
+    archives = [archive(root, needed) for root, needed in reach.roots.items()]
+    blobs += [_blob_of_stored(one) for one in _all_stored(job, stored) if not (reads and one.url)]
+    blobs += [one for made in archives for one in made.packs]
+    env = None
+    if job.env is not None and config.envs == "build":
+        from drawbar.dispatch import envs  # needs packaging, which takes longer to load than most jobs to submit
+
+        if envs.builds(job.env):
+            env, wheels = envs.wire(job.env)
+            blobs += wheels
     variables = {**config.variables, **(job.env.variables if job.env else {}), **job.variables}
     spec = {
         "function": function,
-        "arguments": [{"name": name, **_named(one)} for name, one in stored.items()],
+        "arguments": [{"name": name, **_named(one, reads=reads)} for name, one in stored.items()],
         "call": call,
         "literals": literals,
         "secret_literals": {name: f"{SECRET}{name}" for name in hidden},
         "partition": None if job.partition is None else {"name": job.partition[0], **job.partition[1].to_json()},
         "examine": examine,
         "each": job.each,
-        "code": [one.digest for one in archives],
+        "actor": None if job.actor is None else dict(job.actor),
+        "code": [[one.digest for one in made.packs] for made in archives],
         "result": {"format": job.format, "trust": config.trust, "payload": job.payload and config.trust != "data"},
+        "store": access.spec(job.store) if access is not None and job.store is not None else None,
         "timeout": job.timeout,
+        "wait_timeout": job.wait_timeout,
+        "silence_timeout": job.silence_timeout,
+        "gpus": job.gpus,
+        "gpu_memory": gpus.parse_memory(job.gpu_memory) if job.gpu_memory else 0,
+        "devices": list(config.devices),
+        "isolate": job.isolate,
+        "idle_timeout": config.idle_timeout,
         "grace": config.grace,
         "log_limit": config.log_limit,
         "variables": variables,
         "python": None,
-        "needs": {},
+        "env": env,
     }
-    secrets = {**_secrets(job, config), **{f"{SECRET}{name}": text for name, text in hidden.items()}}
-    return Prepared(spec, tuple(blobs), json.dumps(secrets).encode() if secrets else b"", tuple(by_value))
+    secrets = {**secrets_of(job, config), **{f"{SECRET}{name}": text for name, text in hidden.items()}}
+    return Prepared(spec, tuple(blobs), json.dumps(secrets).encode() if secrets else b"", tuple(by_value), reach)
 
 
-def _examine(examination: Examination, function_of: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+def _examine(examination: Examination, function_of: Callable[..., dict[str, Any]], *, reads: bool) -> dict[str, Any]:
     """What a worker examines the value by: each check with its function, as the job's own goes, and the last value."""
     spec = examination.to_dict()
     for check, told in zip(examination.checks, spec["checks"], strict=True):
         told["function"] = function_of(check.fn, f"The check {check.name}")
-    return {**spec, "last": _named(examination.last) if examination.last and examination.wants_last else None}
+    last = examination.last if examination.wants_last else None
+    return {**spec, "last": _named(last, reads=reads) if last else None}
 
 
-def _named(one: Stored | Many) -> dict[str, Any]:
-    """How the spec names a stored value, or several of them by label."""
+def _named(one: Stored | Many, *, reads: bool) -> dict[str, Any]:
+    """How the spec names a stored value, or several of them by label; with its URL for a target that reads it there."""
     if isinstance(one, Many):
-        return {"many": [{"label": label, **_named(value)} for label, value in one.values.items()], "lazy": one.lazy}
-    return {"blob": one.digest, "format": one.format, "type": one.type, "ext": one.ext}
+        many = [{"label": label, **_named(value, reads=reads)} for label, value in one.values.items()]
+        return {"many": many, "lazy": one.lazy}
+    named = {"blob": one.digest, "format": one.format, "type": one.type, "ext": one.ext}
+    return {**named, "url": one.url} if reads and one.url else named
 
 
 def _all_stored(job: Job, stored: Mapping[str, Stored | Many]) -> Iterator[Stored]:
@@ -153,11 +182,7 @@ def _blob_of_stored(one: Stored) -> Blob:
     return Blob(one.digest, one.bytes, lambda: [one.read()])
 
 
-def _parts(data: bytes) -> Any:
-    return lambda: [data]
-
-
-def _secrets(job: Job, config: TargetConfig) -> dict[str, str]:
+def secrets_of(job: Job, config: TargetConfig) -> dict[str, str]:
     """The variables that only the frame carries."""
     absent = [name for name in config.secrets if name not in os.environ and name not in job.secrets]
     if absent:

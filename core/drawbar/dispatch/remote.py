@@ -37,6 +37,9 @@ class CallOptions:
     gpus: int = 0
     gpu_memory: str | None = None
     timeout: float | None = None
+    wait_timeout: float | None = None
+    silence_timeout: float | None = None
+    isolate: bool = False
     key: str | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     quiet: bool = False
@@ -123,6 +126,9 @@ class RemoteFunction(Generic[P, R]):
             gpus=options.gpus,
             gpu_memory=options.gpu_memory,
             timeout=options.timeout,
+            wait_timeout=options.wait_timeout,
+            silence_timeout=options.silence_timeout,
+            isolate=options.isolate,
             variables=options.variables,
         )
 

@@ -17,9 +17,11 @@ from drawbar.config import Config, TargetConfig
 from drawbar.errors import OptionError, UnknownTargetError, did_you_mean
 
 if TYPE_CHECKING:
+    from drawbar.agent.proxies import Proxy
+    from drawbar.dispatch.executor import TargetExecutor
     from drawbar.dispatch.here import Here
     from drawbar.dispatch.port import Dispatcher, Facts, Handle, JobInfo
-    from drawbar.dispatch.remote import RemoteFunction, RemoteFuture
+    from drawbar.dispatch.remote import CallOptions, RemoteFunction, RemoteFuture
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,25 +58,40 @@ class Target:
     def function(self, function: Any = None, /, **options: Any) -> Any:
         """`function`, to be called here and run there; also a decorator.
 
-        `env` is what it needs installed, `timeout` the seconds it may run, `variables` its environment. With a `key`,
-        the call has an identity: the same function and key again, from any process, attach to it or adopt its value.
-        `quiet` keeps what it prints from being shown. Nothing is sent before it is called.
+        `env` is what it needs installed, `gpus` and `gpu_memory` the GPUs it holds, `timeout` the seconds it may run,
+        `wait_timeout` those it may wait, `silence_timeout` those without output, `variables` its environment, `isolate`
+        an interpreter of its own. With a `key`, the call has an identity: the same function and key again, from any
+        process, attach to it or adopt its value. `quiet` keeps what it prints from being shown. Nothing is sent before
+        it is called.
         """
-        from drawbar.dispatch.remote import CallOptions, RemoteFunction
+        from drawbar.dispatch.remote import RemoteFunction
 
-        known = [one.name for one in fields(CallOptions)]
-        for name in options:
-            if name not in known:
-                raise OptionError(
-                    f"{name!r} is not an option of a remote function.",
-                    expected=", ".join(known),
-                    found=name,
-                    todo=did_you_mean(name, known, otherwise="remove it"),
-                )
-        chosen = CallOptions(**options)
+        chosen = _call_options(options)
         if function is None:
             return lambda one: RemoteFunction(self.dispatcher, one, chosen, self.config.trust)
         return RemoteFunction(self.dispatcher, function, chosen, self.config.trust)
+
+    def executor(self, max_workers: int = 8, **options: Any) -> TargetExecutor:
+        """A `concurrent.futures.Executor` whose calls run there, `max_workers` at a time; options as in `function`."""
+        from drawbar.dispatch.executor import TargetExecutor
+
+        chosen = _call_options(options)
+        return TargetExecutor(self.dispatcher, chosen, trust=self.config.trust, max_workers=max_workers)
+
+    def actor(self, cls: Callable[..., R], /, *args: Any, **options: Any) -> Proxy[R]:
+        """An object of `cls` that lives there in a process of its own, and takes calls from whoever names it.
+
+        `args` and what of `options` is none of these go to `cls`: `name` it is shared by (without one it ends with this
+        process), `env`, `gpus`, `gpu_memory`, `variables`, `concurrency` (how many plain calls run at a time),
+        `idle_timeout` (seconds without a call after which it ends; default: the target's), `restart` (a call that finds
+        it dead constructs it anew). Blocks until it takes calls; an actor of that name that runs already is the one.
+        """
+        from drawbar.dispatch.actor import ActorOptions, actor
+
+        known = {one.name for one in fields(ActorOptions)}
+        chosen = ActorOptions(**{name: value for name, value in options.items() if name in known})
+        kwargs = {name: value for name, value in options.items() if name not in known}
+        return actor(self.dispatcher, cls, args, kwargs, chosen, self.config.trust)
 
     def attach(self, handle: Handle | Mapping[str, Any]) -> RemoteFuture[Any]:
         """The future of a call that was submitted before, by any process; `handle` as it was, or as JSON."""
@@ -95,6 +112,22 @@ class Target:
     def close(self) -> None:
         """Let go of the connection; the next use opens another. Jobs go on."""
         self.dispatcher.close()
+
+
+def _call_options(options: Mapping[str, Any]) -> CallOptions:
+    """The options of calls; OptionError for a name that is none."""
+    from drawbar.dispatch.remote import CallOptions
+
+    known = [one.name for one in fields(CallOptions)]
+    for name in options:
+        if name not in known:
+            raise OptionError(
+                f"{name!r} is not an option of a remote function.",
+                expected=", ".join(known),
+                found=name,
+                todo=did_you_mean(name, known, otherwise="remove it"),
+            )
+    return CallOptions(**options)
 
 
 def target(name: str, config: Config | None = None) -> Target:
@@ -150,6 +183,10 @@ def dispatcher(name: str, config: TargetConfig) -> Dispatcher:
     """
     if name == HERE and config.host is None:
         return _here(config)
+    if config.hosts:
+        from drawbar.dispatch.pool import pool_dispatcher
+
+        return pool_dispatcher(name, config)
     if config.host is None or config.host == LOCAL:
         from drawbar.dispatch.local import local_dispatcher
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from agent_peer import alive, until
 
-from drawbar.agent import frames, processes
+from drawbar.agent import archives, frames, processes
 
 
 def ending(outcome):
@@ -103,7 +103,7 @@ def test_an_exception_is_told_with_its_source_lines(peer):
     assert (error["type"], error["module"], error["message"]) == ("ValueError", "builtins", "no good: 7")
     assert "return inner(x)  # this very line" in error["traceback"]
     assert "direct cause of the following exception" in error["traceback"]
-    assert f"{peer.root}/code/{code}/pipeline_a.py" in error["traceback"]
+    assert f"{peer.root}/code/{archives.name_of(code)}/pipeline_a.py" in error["traceback"]
     assert "drawbar_agent" not in error["traceback"]
     import pickle
 

@@ -400,15 +400,24 @@ def test_trust_data_refuses_pickles(place, jobs):
         assert caught.value.type_name == "sample_jobs.OddError"
 
 
-def test_gpus_are_refused_for_now(place, jobs):
-    """A job that asks for a GPU is refused before anything runs, because nothing would keep the GPU for it."""
+def test_gpus_are_leased_or_refused(place, jobs):
+    """A job that asks for a GPU has one of its own, or is refused before anything runs."""
+    host = place.with_config(devices=("24GiB", "24GiB"))
+    if place.root is None:
+        with pytest.raises(errors.PreflightError) as caught:
+            host.dispatcher.submit(job_of(jobs.add, left=1, gpus=1))
+        assert caught.value.what == "site/add asks for GPUs (gpus=1), and runs in this process, which cannot lease any."
+        return
+    assert run(host, job_of(jobs.variable, name="CUDA_VISIBLE_DEVICES", gpus=2)) == "0,1"
     with pytest.raises(errors.PreflightError) as caught:
-        place.dispatcher.submit(job_of(jobs.add, left=1, gpus=1))
-    assert caught.value.what == "site/add asks for GPUs (gpus=1), and GPU leases are not there yet."
+        host.dispatcher.submit(job_of(jobs.add, left=1, gpus=3))
+    assert caught.value.expected == "gpus=3"
+    assert "2 GPUs of 24 GiB" in caught.value.found
 
 
 def test_env_is_checked(place, jobs):
-    """Requirements that the target meets pass; others are refused with what it has and what to do."""
+    """Where no Env is built, requirements that the target meets pass, others are refused with what it has."""
+    place = place.with_config(envs="installed")
     assert run(place, job_of(jobs.add, left=1, env=Env("numpy>=1", python=">=3.9"))) == 2
     with pytest.raises(errors.PreflightError) as caught:
         place.dispatcher.submit(job_of(jobs.add, left=1, env=Env("numpy>=99", "no-such-package")))

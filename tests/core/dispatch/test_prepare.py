@@ -7,12 +7,13 @@ import threading
 import pytest
 
 from drawbar import Env, errors
+from drawbar.agent.gpus import Device
 from drawbar.agent.partition import Partition
 from drawbar.checks import Check
 from drawbar.config import TargetConfig
 from drawbar.dispatch import envs
 from drawbar.dispatch.port import Examination, Facts, Interpreter, Job, Many, Stored
-from drawbar.dispatch.preflight import Needs, choose_python, refuse_gpus
+from drawbar.dispatch.preflight import Needs, check_gpus, choose_python, refuse_gpus
 from drawbar.dispatch.prepare import is_literal, prepare
 
 LOADS = {"module": "json", "qualname": "loads"}
@@ -36,9 +37,14 @@ def test_spec_of_an_asset():
         env=Env(variables={"B": "env", "C": "env"}),
         variables={"C": "job"},
         timeout=5,
+        silence_timeout=60,
+        gpus=1,
+        gpu_memory="16GiB",
+        isolate=True,
         format="json",
     )
-    config = TargetConfig(variables={"A": "target", "B": "target"}, grace=2.0, log_limit=9, trust="data")
+    settings = {"variables": {"A": "target", "B": "target"}, "devices": ("24GiB",)}
+    config = TargetConfig(grace=2.0, log_limit=9, trust="data", **settings)
     prepared = prepare(job, config)
     assert prepared.spec == {
         "function": {"module": "json", "qualname": "dumps"},
@@ -54,11 +60,20 @@ def test_spec_of_an_asset():
         "code": [],
         "result": {"format": "json", "trust": "data", "payload": False},
         "timeout": 5,
+        "wait_timeout": None,
+        "silence_timeout": 60,
+        "gpus": 1,
+        "gpu_memory": 16 << 30,
+        "devices": ["24GiB"],
+        "isolate": True,
+        "idle_timeout": 600.0,
         "grace": 2.0,
         "log_limit": 9,
         "variables": {"A": "target", "B": "env", "C": "job"},
         "python": None,
-        "needs": {},
+        "env": None,
+        "actor": None,
+        "store": None,
     }
     assert [(blob.digest, blob.bytes) for blob in prepared.blobs] == [("d" * 64, 7)]
     assert prepared.secrets == b""
@@ -180,24 +195,26 @@ HERE = "{}.{}".format(*sys.version_info)
 def test_nothing_is_asked_where_nothing_is_needed():
     """A function by reference without an Env runs in whatever Python the host has, without a question."""
     ask, asked = asking()
-    assert choose_python(job_of(), Needs(), "gpu", "3.9.18", ask) is None
-    assert choose_python(job_of(), Needs(("f",)), "gpu", f"{HERE}.99", ask) is None
+    assert choose_python(job_of(), Needs(), "gpu", ask, "3.9.18") == (None, "3.9.18")
+    assert choose_python(job_of(), Needs(("f",)), "gpu", ask, f"{HERE}.99") == (None, f"{HERE}.99")
     assert asked == []
 
 
 def test_fitting_interpreter_is_picked():
     """Bytecode needs this minor version, an Env its own; the newest interpreter that fits both is taken."""
     ask, _ = asking(interpreters=["3.9.18", f"{HERE}.1", f"{HERE}.4", "3.99.0"])
-    assert choose_python(job_of(), Needs(("f",)), "gpu", "3.9.18", ask) == f"/usr/bin/python{HERE}.4"
-    assert choose_python(job_of(env=Env(python="3.99")), Needs(), "gpu", "3.9.18", ask) == "/usr/bin/python3.99.0"
-    assert choose_python(job_of(env=Env(python=">=3.9,<3.10")), Needs(), "gpu", "3.9.18", ask) is None
+    path = f"/usr/bin/python{HERE}.4"
+    assert choose_python(job_of(), Needs(("f",)), "gpu", ask, "3.9.18") == (path, f"{HERE}.4")
+    picked = choose_python(job_of(env=Env(python="3.99")), Needs(), "gpu", ask, "3.9.18")
+    assert picked == ("/usr/bin/python3.99.0", "3.99.0")
+    assert choose_python(job_of(env=Env(python=">=3.9,<3.10")), Needs(), "gpu", ask, "3.9.18") == (None, "3.9.18")
 
 
 def test_no_fitting_interpreter():
     """Where none fits, the error says what is there, what is needed and why, and what to do."""
     ask, _ = asking(interpreters=["3.9.18", "3.8.1"])
     with pytest.raises(errors.PreflightError) as caught:
-        choose_python(job_of(), Needs(("<lambda>", "<lambda>", "f")), "gpu", "3.9.18", ask)
+        choose_python(job_of(), Needs(("<lambda>", "<lambda>", "f")), "gpu", ask, "3.9.18")
     assert caught.value.what == "gpu has no Python that fits site/work."
     assert caught.value.expected == f"Python {HERE} (<lambda>, f goes by value, as bytecode, which fits no other)"
     assert caught.value.found == "Python 3.9.18, 3.8.1"
@@ -208,11 +225,11 @@ def test_no_fitting_interpreter():
 
 
 def test_packages_are_checked_in_the_python_that_runs():
-    """Requirements are compared with what the chosen interpreter has; the error is a command to run."""
+    """Where no Env is built, what the chosen interpreter has must do; the error is a command to run."""
     ask, asked = asking({"numpy": "1.26.4", "pandas": "2.2.0"}, ["3.12.1"])
     job = job_of(env=Env("NumPy>=2", "pandas", "torch", "x; python_version < '3'", python=">=3.12"))
     with pytest.raises(errors.PreflightError) as caught:
-        choose_python(job, Needs(), "gpu", "3.9.18", ask)
+        choose_python(job, Needs(), "gpu", ask, "3.9.18")
     assert asked[-1] == (("numpy", "pandas", "torch"), "/usr/bin/python3.12.1")
     assert caught.value.what == "gpu lacks what site/work requires."
     assert caught.value.found == "numpy>=2 (it has 1.26.4), torch (not installed)"
@@ -220,11 +237,15 @@ def test_packages_are_checked_in_the_python_that_runs():
 
 
 def test_gpus_are_refused():
-    """Asking for a GPU or its memory is refused, with what to do instead."""
+    """This process leases none, and a host is not asked for what it can never give."""
     for wanted in ({"gpus": 2}, {"gpu_memory": "40GB"}):
-        with pytest.raises(errors.PreflightError, match="GPU leases are not there yet"):
+        with pytest.raises(errors.PreflightError, match="this process, which cannot lease any"):
             refuse_gpus(job_of(**wanted))
+        with pytest.raises(errors.PreflightError, match="gpu can never give site/work the GPUs") as caught:
+            check_gpus(job_of(**wanted), "gpu", [Device("0", 0, "NVIDIA A10", 24 << 30)])
+        assert "24 GiB" in caught.value.found
     assert refuse_gpus(job_of()) is None
+    assert check_gpus(job_of(gpu_memory="20GiB"), "gpu", [Device("0", 0, "NVIDIA A10", 24 << 30)]) is None
 
 
 def test_env_digest():
@@ -236,7 +257,6 @@ def test_env_digest():
         Env("a"),
         Env("a==1"),
         Env("a", python="3.11"),
-        Env("a", lock="l"),
         Env("a", variables={"X": "1"}),
     ]
     assert len({envs.digest(one) for one in different}) == len(different)
