@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+from pathlib import Path
 
 import pytest
 
 _MISSING = "not installed"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_warm_interpreters_are_left(tmp_path_factory):
+    """They would stay for ten minutes, hundreds of them: a person has one or two hosts, these tests have one each."""
+    yield
+    folder = str(tmp_path_factory.getbasetemp()).encode()
+    for pid in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else ()):
+        with contextlib.suppress(OSError):
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if b"warmed" in command and folder in command:
+                os.kill(int(pid), signal.SIGKILL)
 
 
 @pytest.hookimpl(wrapper=True)

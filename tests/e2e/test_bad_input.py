@@ -366,11 +366,11 @@ def test_a_store_that_may_not_be_written_is_named(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of one megabyte; where this user may not mount one, None."""
+    """A file system of two megabytes; where this user may not mount one, None."""
     folder = tmp_path / "small"
     folder.mkdir()
     mounted = os.getuid() == 0 and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, check=False
     ).returncode == 0  # fmt: skip
     yield folder if mounted else None
     if mounted:
@@ -408,12 +408,14 @@ def test_a_full_disk_on_the_host(tmp_path, small_disk, place):
     if small_disk is None:
         pytest.skip("no small file system can be mounted here")
     project = Project(
-        tmp_path / "project", BIG, f"[targets.place]\n{table({**place, 'root': str(small_disk / 'root')})}"
+        tmp_path / "project",
+        BIG,
+        f"[targets.place]\n{table({**place, 'root': str(small_disk / 'root'), 'idle_timeout': 0})}",
     )
     code, out, err = project.run("run", "--no-lineage", "--json", "big")
     assert code == 1
     assert "could not be written on the host: No space left on device." in json.loads(out)["assets"][0]["error"], err
-    assert [one for one in small_disk.rglob("*") if one.is_file() and one.stat().st_size > 500_000] == []
+    assert [one for one in small_disk.rglob("*") if one.is_file() and one.stat().st_size > 1_000_000] == []
     code, out, err = project.run("run", "--no-lineage", "--json", "big", "-p", "size=2000")
     assert code == 0, err
 
