@@ -45,6 +45,12 @@ def _as_taken(record: Record, wanted: Any, fn: Callable[..., Any] | None) -> Rec
     return record if taken == record.type else replace(record, type=taken)
 
 
+def _is_actor(one: Input) -> bool:
+    if one.record is not None:
+        return one.record.format == "actor"
+    return actors.holds(one.held if one.cell is None else one.cell.value())
+
+
 @dataclass(slots=True)
 class Values:
     """How a run reads and publishes values. Files and folders are put into temporary folders that end with the run."""
@@ -70,7 +76,7 @@ class Values:
             return value if plain else iter(value)
         if one.record is not None:
             value = self.decoded(_as_taken(one.record, wanted, fn))
-            return self._alive(one, value) if one.record.format == "actor" else value
+            return self._alive(one, value) if actors.holds(value) else value
         return self._source(one, fits.resolve(wanted, fn))
 
     def _alive(self, one: Input, described: Any) -> Any:
@@ -97,7 +103,7 @@ class Values:
         from drawbar.dispatch import port
 
         inputs = one.inputs.values() if isinstance(one, Many) else (one,)
-        if any(each.record.format == "actor" if each.record else actors.holds(each.held) for each in inputs):
+        if any(map(_is_actor, inputs)):
             return self.value(one, wanted, fn)
         if isinstance(one, Many):
             inner = fits.values_of(fits.resolve(wanted, fn)) or MISSING

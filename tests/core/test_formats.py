@@ -96,7 +96,7 @@ def test_an_unknown_format_offers_the_closest():
         default().encode(1, "parket")
     assert str(caught.value) == (
         "There is no format named 'parket'.\n"
-        "  expected: parquet, npy, npz, safetensors, json, text, bytes, file, folder, items, pickle\n"
+        "  expected: parquet, npy, npz, safetensors, json, text, bytes, file, folder, items, actor, pickle\n"
         "  found: 'parket'\n"
         "  do: did you mean 'parquet'?"
     )

@@ -266,7 +266,7 @@ class Server:
         """Let others see what it is doing; at most once a second."""
         self._noting = False
         told, kind = self._task.spec["actor"], type(self._instance)
-        known = {key: told.get(key) for key in ("name", "digest", "concurrency")}
+        known = {key: told.get(key) for key in ("name", "digest", "version", "concurrency")}
         known.update({"pid": os.getpid(), "boot": files.boot_id(), "since": self._task.spec.get("submitted")})
         known.update({"class": f"{kind.__module__}.{kind.__qualname__}", "methods": self._methods})
         last = time.time() - (time.monotonic() - self._last)

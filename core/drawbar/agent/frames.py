@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import Any, Callable, NamedTuple, Optional, Union
 
 Bytes = Union[bytes, bytearray, memoryview]
@@ -60,12 +61,13 @@ _decode = json.JSONDecoder().decode
 
 
 class Frame(NamedTuple):
-    """One whole frame. `body` is writable, and belongs to whoever took the frame."""
+    """One whole frame. `body` is writable, and belongs to whoever took the frame; `text` is its meta as it came."""
 
     kind: int
     number: int
     meta: dict[str, Any]
     body: memoryview
+    text: bytes
 
 
 class FrameError(Exception):
@@ -93,7 +95,15 @@ def pack(kind: int, number: int, meta: Optional[dict[str, Any]] = None, *body: B
     >>> [len(part) for part in pack(PUT, 7, {"offset": 0}, b"abc")]
     [39]
     """
-    text = _encode(meta or {}).encode("utf-8", "surrogatepass")
+    return _packed(kind, number, _encode(meta or {}).encode("utf-8", "surrogatepass"), body)
+
+
+def again(frame: Frame) -> list[Bytes]:
+    """The parts of a frame as it came, for whoever passes it on: as `pack` gives them, in half the time."""
+    return _packed(frame.kind, frame.number, frame.text, (frame.body,))
+
+
+def _packed(kind: int, number: int, text: bytes, body: Sequence[Bytes]) -> list[Bytes]:
     parts = [memoryview(part).cast("B") if isinstance(part, memoryview) else part for part in body if len(part)]
     size = sum(map(len, parts))
     _check_lengths(len(text), size, number)
@@ -125,13 +135,14 @@ class Parser:
     [(7, b'abc')]
     """
 
-    __slots__ = ("_body", "_filled", "_head", "_pending", "_place", "_scratch")
+    __slots__ = ("_body", "_filled", "_head", "_pending", "_place", "_scratch", "_text")
 
     def __init__(self, place: Optional[Place] = None) -> None:
         self._place = place
         self._scratch = memoryview(bytearray(_SCRATCH))
         self._pending = bytearray()
         self._head: Optional[tuple[int, int, dict[str, Any]]] = None
+        self._text = b""
         self._body = memoryview(b"")
         self._filled = 0
 
@@ -165,7 +176,7 @@ class Parser:
     def _take_body(self) -> list[Frame]:
         if self._head is None or self._filled < len(self._body):
             return []
-        frame = Frame(*self._head, self._body)
+        frame = Frame(*self._head, self._body, self._text)
         self._head = None
         return [frame]
 
@@ -180,7 +191,8 @@ class Parser:
             head = _read_head(data, start)
             if head is None:
                 break
-            kind, number, meta, size, start = head
+            kind, number, self._text, size, start = head
+            meta = _read_meta(self._text, number)
             self._begin_body(kind, number, meta, size)
             self._filled = min(size, len(data) - start)
             self._body[: self._filled] = data[start : start + self._filled]
@@ -198,8 +210,8 @@ class Parser:
         self._head = kind, number, meta
 
 
-def _read_head(data: Union[bytearray, memoryview], start: int) -> Optional[tuple[int, int, dict[str, Any], int, int]]:
-    """Kind, number, meta, body length and where the body begins; None while not all of it is there."""
+def _read_head(data: Union[bytearray, memoryview], start: int) -> Optional[tuple[int, int, bytes, int, int]]:
+    """Kind, number, text of the meta, body length and where the body begins; None while not all of it is there."""
     if len(data) - start < HEADER_SIZE:
         begun = bytes(data[start : start + 3])
         if begun != (MAGIC + bytes([VERSION]))[: len(begun)]:
@@ -217,7 +229,7 @@ def _read_head(data: Union[bytearray, memoryview], start: int) -> Optional[tuple
     found = zlib.crc32(text, zlib.crc32(data[start : start + _HEAD.size]))
     if found != expected:
         raise FrameError("A frame is damaged.", f"crc32 {expected:08x}", f"{found:08x}", number)
-    return kind, number, _read_meta(text, number), body_size, body_start
+    return kind, number, text, body_size, body_start
 
 
 def _read_meta(text: bytes, number: int) -> dict[str, Any]:

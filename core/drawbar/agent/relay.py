@@ -49,7 +49,7 @@ class Line:
         if self._queued > _MOST:
             raise OSError("the actor takes no calls, and too many wait for it: have fewer under way at a time")
         self._pending.add(frame.number)
-        for part in frames.pack(frame.kind, frame.number, frame.meta, frame.body):
+        for part in frames.again(frame):
             self._output.append(memoryview(part))
             self._queued += len(part)
         self.write()

@@ -13,6 +13,7 @@ import select
 import signal
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, Callable, Deque, Optional
@@ -181,7 +182,7 @@ class Agent:
         line = self._lines[fd]
         line.write()
         for frame in line.read():
-            self._send(frames.OK, frame.number, frame.meta, frame.body)
+            self._queue(frames.again(frame))
         if line.open:
             self._attend(line)
             return
@@ -209,7 +210,10 @@ class Agent:
                 self._send(frames.OK, later.number, answer.meta, *answer.body)
 
     def _send(self, kind: int, number: int, meta: dict[str, Any], *body: Bytes) -> None:
-        for part in frames.pack(kind, number, meta, *body):
+        self._queue(frames.pack(kind, number, meta, *body))
+
+    def _queue(self, parts: Sequence[Bytes]) -> None:
+        for part in parts:
             self._output.append(memoryview(part))
             self._queued += len(part)
         self._write(self._sink)

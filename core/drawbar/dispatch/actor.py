@@ -8,31 +8,29 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import hashlib
-import inspect
 import itertools
 import os
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from drawbar.agent import frames, packing, proxies
 from drawbar.asset import Env
-from drawbar.digest import digest_value
 from drawbar.dispatch import payload
 from drawbar.dispatch.actor_calls import Call
+from drawbar.dispatch.actor_identity import digest_of, job_id, same
 from drawbar.dispatch.agents import AgentDispatcher
 from drawbar.dispatch.here import Here
 from drawbar.dispatch.link import Link
 from drawbar.dispatch.port import Bytes, Dispatcher, Failure, Handle, Job, Outcome
 from drawbar.dispatch.transfer import download
-from drawbar.errors import ActorDiedError, FingerprintError, FormatError, LostError, OptionError
+from drawbar.errors import ActorDiedError, FormatError, LostError, OptionError
 
 T = TypeVar("T")
-_READY = 20.0
+_READY = 1.0  # what it waits for may change, and an interrupt is noticed only in between
 _SLACK = 60.0
 _TRIES = 5
 _PAUSE = 0.05
@@ -90,21 +88,26 @@ def actor(  # noqa: PLR0917 - what a target passes on, in its order
     kwargs: Mapping[str, Any],
     options: ActorOptions,
     trust: str,
+    watch: Callable[[str], None] | None = None,
+    version: str = "",
 ) -> proxies.Proxy[Any]:
     """The actor of that name, constructed unless it is there already; blocks until it takes calls.
 
-    Raises what constructing it raises, and OptionError where another class or other arguments go by its name.
+    `version` tells of all its code, where an asset knows that. Meanwhile `watch` hears for what it waits, "" when no
+    more. Interrupted, it cancels what it has begun. Raises what constructing raises, and OptionError where another
+    class, other code or other arguments go by its name.
     """
     idle = _idle(dispatcher, options)
     if isinstance(dispatcher, Here):
         from drawbar.dispatch.actor_here import actor_here
 
-        return actor_here(dispatcher, cls, args, kwargs, options, trust, idle)
+        return actor_here(dispatcher, cls, args, kwargs, options, trust, idle, version)
     named = options.name is not None
     name = options.name or f"{getattr(cls, '__qualname__', 'actor')}-{uuid.uuid4().hex[:8]}"
     told = {
         "name": name,
         "digest": digest_of(cls, args, kwargs),
+        "version": version,
         "concurrency": options.concurrency,
         "idle_timeout": idle,
     }
@@ -122,7 +125,7 @@ def actor(  # noqa: PLR0917 - what a target passes on, in its order
         actor=told,
     )
     line = AgentLine(dispatcher, name, trust, job=job, restart=options.restart, named=named)
-    line.construct()
+    line.construct(watch)
     if not named:
         _stop_at_exit(line)
     return RemoteActor(line, line.methods)
@@ -146,30 +149,6 @@ def link_of(dispatcher: Dispatcher, handle: Handle) -> Link:
     host = dispatcher if member is None else member(handle)
     assert isinstance(host, AgentDispatcher)
     return host.link
-
-
-def job_id(name: str) -> str:
-    """The identity of the job of an actor: whoever gives the same name on the same host means the same one.
-
-    >>> job_id("embedder") == job_id("embedder")
-    True
-    """
-    return hashlib.sha256(f"actor:{name}".encode()).hexdigest()
-
-
-def digest_of(cls: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-    """What an actor was made from: the class, its source, and the arguments."""
-    try:
-        source = inspect.getsource(cls)
-    except (OSError, TypeError):
-        source = ""
-    made = hashlib.sha256(f"{cls.__module__}:{cls.__qualname__}\n{source}\n".encode())
-    try:
-        made.update(digest_value((args, dict(kwargs)), what="the arguments").encode())
-    except FingerprintError:
-        for part in payload.dump((args, dict(kwargs)), what="An argument").parts:
-            made.update(part)
-    return made.hexdigest()
 
 
 def _idle(dispatcher: Dispatcher, options: ActorOptions) -> float:
@@ -220,14 +199,14 @@ class AgentLine(proxies.Line):
         self._done: list[int] = []
         self._lock = threading.Lock()
 
-    def construct(self) -> None:
+    def construct(self, watch: Callable[[str], None] | None = None) -> None:
         """Have it constructed, or find it running; raises what constructing raises."""
         assert self._job is not None
         job = replace(self._job, run_id=str(uuid.uuid4()))
         for _ in range(_TRIES):
             handle = self.dispatcher.submit(job, again="always")
             link = link_of(self.dispatcher, handle)
-            told = self._until_ready(handle, link)
+            told = self._until_ready(handle, link, watch or (lambda _: None))
             if told is not None:
                 self._check(told)
                 self.handle, self.link, self._ended = handle, link, None
@@ -242,12 +221,16 @@ class AgentLine(proxies.Line):
             todo="see who stops it, or give it a longer idle_timeout",
         )
 
-    def _until_ready(self, handle: Handle, link: Link) -> Mapping[str, Any] | None:
+    def _until_ready(self, handle: Handle, link: Link, watch: Callable[[str], None]) -> Mapping[str, Any] | None:
         """What it says of itself once it takes calls; None where one that was there before has ended."""
         meta = {"op": "ready", "job": handle.job, "attempt": handle.attempt, "timeout": _READY}
+        waiting = ""
         try:
             while True:
                 found = link.call(lambda agent: agent.ask(frames.CALL, meta, timeout=_READY + _SLACK)).meta
+                if found["waiting"] != waiting:
+                    waiting = found["waiting"]
+                    watch(waiting)
                 told: Mapping[str, Any] | None = found["actor"]
                 if told is not None and not told["ended"]:
                     return told
@@ -259,19 +242,19 @@ class AgentLine(proxies.Line):
                 if told is not None:
                     time.sleep(_PAUSE)  # it ends just now
         except KeyboardInterrupt:
-            if not self.named:
+            if not self.named or handle.how == "started":  # who else waits for it has it constructed again
                 self.dispatcher.cancel(handle)
             raise
 
     def _check(self, told: Mapping[str, Any]) -> None:
         assert self._job is not None
-        if told["digest"] == (self._job.actor or {})["digest"]:
+        if same(told, self._job.actor or {}):
             return
         wanted = self._job.function
         raise OptionError(
             f"Another actor goes by the name {self.name!r} on {self.dispatcher.name}.",
             expected=f"{wanted.__module__}.{wanted.__qualname__}, as it is now, with these arguments",
-            found=f"{told['class']}, constructed from another class, other source or other arguments",
+            found=f"{told['class']}, constructed from another class, other code or other arguments",
             todo="stop that one (`drawbar cancel`, or `stop()` of its proxy), or give this one another name",
         )
 

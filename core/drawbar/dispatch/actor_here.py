@@ -21,6 +21,7 @@ from drawbar.agent.direct import DirectLine
 from drawbar.agent.pump import Masker
 from drawbar.agent.relay import MARKER
 from drawbar.agent.worker import Task
+from drawbar.dispatch.actor_identity import digest_of, job_id, same
 from drawbar.dispatch.port import Dispatcher, Failure, Outcome
 from drawbar.errors import ActorDiedError, OptionError
 
@@ -93,25 +94,24 @@ def actor_here(  # noqa: PLR0917 - as `dispatch.actor.actor`
     options: Any,
     trust: str,
     idle: float,
+    version: str,
 ) -> HereActor:
     """See `dispatch.actor.actor`."""
-    from drawbar.dispatch.actor import digest_of, job_id
-
-    digest = digest_of(cls, args, kwargs)
+    about_code = {"digest": digest_of(cls, args, kwargs), "version": version}
     name = options.name or f"{cls.__qualname__}-{os.urandom(4).hex()}"
     known = _LINES.get(name)
     if known is not None and known.thread.is_alive():
         found = files.read_json(str(Path(known.folder) / MARKER)) or {}
-        if found.get("digest") != digest:
+        if not same(found, about_code):
             raise OptionError(
                 f"Another actor goes by the name {name!r} in this process.",
-                found=f"{found.get('class')}, constructed from another class, other source or other arguments",
+                found=f"{found.get('class')}, constructed from another class, other code or other arguments",
                 todo="stop that one, or give this one another name",
             )
         return HereActor(known, found["methods"])
     folder = tempfile.mkdtemp(prefix="drawbar-actor-")
     attempt = jobs.Attempt(folder, job_id(name), 1)
-    told = {"name": name, "digest": digest, "concurrency": options.concurrency, "idle_timeout": idle}
+    told = {"name": name, **about_code, "concurrency": options.concurrency, "idle_timeout": idle}
     spec = {"actor": told, "result": {"trust": trust}, "submitted": time.time()}
     about = {"target": dispatcher.name, "job": attempt.job, "attempt": 1, "name": name, "trust": trust}
     line = HereLine(folder, attempt, about, named=options.name is not None)

@@ -19,8 +19,8 @@ _TODO = "make the asset again"
 
 def holds(value: Any) -> bool:
     """Whether `value` is an actor, described or live; told without loading what only actors need."""
-    kind = type(value)
-    return kind.__name__ in ("Actor", "Proxy") and kind.__module__ == f"{__package__.rpartition('.')[0]}.proxies"
+    home = f"{__package__.rpartition('.')[0]}.proxies"
+    return any(kind.__name__ == "Actor" and kind.__module__ == home for kind in type(value).__mro__)
 
 
 def encode(value: Any) -> Encoded:
