@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from demo_stage import Stage, UntrueError, host, site, stage
 
-ASSETS = ("pages", "embeddings", "saved_embeddings", "neighbours")
+ASSETS = ("pages", "embedder", "embeddings", "saved_embeddings", "neighbours")
 SHOWN = ("json", "socket", "random", "threading", "unittest", "zipfile")
 COMMENT = ("embed.py", "    weights = ", "    # One row for each text, one column for each word.\n    weights = ")
 HELPER = ("embed.py", "fewest, most = (2, 0.3)", "fewest, most = (3, 0.3)")

@@ -23,6 +23,7 @@ from drawbar.testing.sshd import Sshd
 
 HERE = Path(__file__).resolve().parent
 FILES = ("pipeline.py", "crawl.py", "embed.py", "drawbar.toml")
+_INSTALLED = {"envs": "installed"}  # an Env would be built first, which takes minutes where the network is slow
 PATIENCE = 30.0  # seconds that the command line has to put things away after Ctrl-C
 
 
@@ -70,11 +71,11 @@ def host(*, local: bool = False) -> Iterator[Host]:
     """A throwaway sshd where one is installed, else (or if `local` is wanted) a worker on this machine."""
     if local or not Sshd.available():
         why = "as asked" if local else Sshd.why_not()
-        yield Host("local", f"a worker on this machine, through the same agent as over SSH ({why})")
+        yield Host("local", f"a worker on this machine, through the same agent as over SSH ({why})", _INSTALLED)
         return
     with Sshd() as sshd:
         told = f"ssh {sshd.user}@{sshd.host}:{sshd.port}, a throwaway sshd with keys of its own"
-        yield Host("gpu", told, {**sshd.settings(), "python": sys.executable})
+        yield Host("gpu", told, {**sshd.settings(), "python": sys.executable, **_INSTALLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,12 @@ class Stage:
             raise UntrueError(f"{name} holds {old!r} {text.count(old)} times, not once")
         file.write_text(text.replace(old, new), encoding="utf-8")
 
+    def end_jobs(self) -> None:
+        """End what runs on the host by itself: the embedder, which would wait for another run's questions."""
+        for job in self.json("jobs", self.host.target)["jobs"]:
+            if job["ended"] is None:
+                self.text("cancel", self.host.target, job["job"])
+
     def _environment(self) -> dict[str, str]:
         """The user's environment without what would send the demo's records or lineage to real places."""
         ours = ("OPENLINEAGE", "DRAWBAR")
@@ -148,8 +155,12 @@ def stage(host: Host) -> Iterator[Stage]:
         for name in FILES:
             shutil.copy(HERE / name, made.project)
         with (made.project / "drawbar.toml").open("a", encoding="utf-8") as file:
+            file.writelines(["" if host.target == "gpu" else f"[targets.{host.target}]\n"])
             file.writelines(f"{key} = {json.dumps(value)}\n" for key, value in host.settings.items())
-        yield made
+        try:
+            yield made
+        finally:
+            made.end_jobs()
 
 
 class UntrueError(Exception):

@@ -1,4 +1,7 @@
-"""How text becomes vectors. The heavy libraries are imported inside, because only the target needs to have them."""
+"""How text becomes vectors: `Embedder`, which lives on the target as an actor, and what it does.
+
+The heavy libraries are imported inside, because only the target needs to have them.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,23 @@ Vectors: TypeAlias = NDArray[np.float32]
 SEED = 7
 WORD = "[A-Za-z]{3,}"
 MANY = 20  # so many texts make it worth while to leave out words that nearly all or only one of them have
+
+
+class Embedder:
+    """What turns texts into vectors by one model, which stays loaded from call to call.
+
+    `model` is "tfidf-svd", or the name of one that sentence-transformers loads.
+    """
+
+    def __init__(self, model: str, dimensions: int) -> None:
+        self._dimensions = dimensions
+        self._encoder = None if model == "tfidf-svd" else encoder(model)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """One unit vector a text."""
+        if self._encoder is None:
+            return tfidf_svd(texts, self._dimensions)
+        return unit(self._encoder.encode(list(texts), batch_size=64, show_progress_bar=True))
 
 
 def tfidf_svd(texts: Sequence[str], dimensions: int) -> Vectors:
@@ -35,15 +55,14 @@ def tfidf_svd(texts: Sequence[str], dimensions: int) -> Vectors:
     return unit(vectors)
 
 
-def sentence_vectors(texts: Sequence[str], model: str) -> Vectors:
-    """What a sentence-transformers model says, on the GPU where the target has one."""
+def encoder(model: str) -> Any:
+    """A sentence-transformers model, on the GPU where the target has one."""
     import torch
     from sentence_transformers import SentenceTransformer
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     print(f"{model} on {device}", flush=True)
-    encoder = SentenceTransformer(model, device=device)
-    return unit(encoder.encode(list(texts), batch_size=64, show_progress_bar=True))
+    return SentenceTransformer(model, device=device)
 
 
 def unit(vectors: Any) -> Vectors:

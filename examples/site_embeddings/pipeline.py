@@ -1,6 +1,7 @@
-"""Which pages of a site are alike? Four assets, as plain functions: crawl, embed on the GPU host, save, compare.
+"""Which pages of a site are alike? Plain functions: crawl, embed on the GPU host, save, compare.
 
-Nothing in here knows how it is run: every function can be called with a DataFrame, in a notebook or in a test.
+Nothing in here knows how it is run: every function can be called with a DataFrame, in a notebook or in a test; where it
+takes an `Actor[Embedder]`, an `Embedder` will do.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from crawl import crawl
-from drawbar import Env, asset
-from embed import Vectors, sentence_vectors, tfidf_svd
+from drawbar import Actor, Env, asset
+from embed import Embedder, Vectors
+
+GPU_HOST = Env("scikit-learn", "pandas", "pyarrow")
 
 
 def pages(base_url: str, max_depth: int = 1, limit: int = 400) -> pd.DataFrame:
@@ -23,11 +26,17 @@ def pages(base_url: str, max_depth: int = 1, limit: int = 400) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["url", "title", "text"])
 
 
-@asset(target="gpu", env=Env("scikit-learn", "pandas", "pyarrow"))
-def embeddings(pages: pd.DataFrame, model: str = "tfidf-svd", dimensions: int = 64) -> pd.DataFrame:
-    """One unit vector a page. Any other `model` is the name of one that sentence-transformers loads on the target."""
-    texts = pages["text"].tolist()
-    vectors = tfidf_svd(texts, dimensions) if model == "tfidf-svd" else sentence_vectors(texts, model)
+@asset(target="gpu", env=GPU_HOST)
+def embedder(model: str = "tfidf-svd", dimensions: int = 64) -> Actor[Embedder]:
+    """The model, loaded once on the target, where it answers until nobody has asked it for a while."""
+    return Actor(Embedder, model, dimensions)
+
+
+@asset(target="gpu", env=GPU_HOST)
+def embeddings(pages: pd.DataFrame, embedder: Actor[Embedder]) -> pd.DataFrame:
+    """One unit vector a page."""
+    vectors = embedder.embed(pages["text"].tolist())
+    print(f"{len(vectors)} pages have vectors of {vectors.shape[1]} dimensions", flush=True)
     return pages[["url", "title"]].assign(vector=list(vectors))
 
 

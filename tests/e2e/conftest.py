@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -101,15 +103,29 @@ class Desk:
             time.sleep(0.02)
 
     def until_embedding(self, process):
-        """Returns when the function runs on the host."""
-        outputs = "jobs/*/attempts/1/stdout"
-        self.until(lambda: any("began" in one.read_text() for one in self.home.glob(outputs)), process)
+        """Returns when the embedder, an actor, is at it on the host."""
+        self.until(self.embeddings, process)
+
+    def embeddings(self):
+        """How many were begun."""
+        return sum(one.read_text().count("began") for one in self.home.glob("jobs/*/attempts/*/stdout"))
 
     def history_of_job(self):
-        """The only job's own log."""
-        logs = list(self.home.glob("jobs/*/log.jsonl"))
+        """The own log of the only job beside the actor."""
+        logs = [one for one in self.home.glob("jobs/*/log.jsonl") if not self.is_actor(one.parent)]
         assert len(logs) == 1
         return [json.loads(line) for line in logs[0].read_text().splitlines()]
+
+    def is_actor(self, job):
+        """Whether the job in that folder is one."""
+        return bool(json.loads(next(job.glob("attempts/*/spec.json")).read_text()).get("actor"))
+
+    def end_jobs(self):
+        """Kill what runs on by itself: an actor, or a job that nobody waits for."""
+        for state in self.home.glob("jobs/*/attempts/*/state.json"):
+            if not state.with_name("outcome.json").exists():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(json.loads(state.read_text())["pid"], signal.SIGKILL)
 
     def lineage(self):
         """The file of all events, after everything was sent."""
@@ -126,8 +142,10 @@ def desk(tmp_path, site, host):
     for name in ("pipeline.py", "crawl.py", "embed.py", "drawbar.toml"):
         shutil.copy(EXAMPLE / name, made.project)
     with (made.project / "drawbar.toml").open("a") as file:
+        file.write("" if host.target == "gpu" else f"[targets.{host.target}]\n")
         file.write("".join(f"{key} = {json.dumps(value)}\n" for key, value in host.settings.items()))
-    return made
+    yield made
+    made.end_jobs()
 
 
 @dataclass
@@ -147,12 +165,13 @@ def host(tmp_path):
     if not Sshd.available():
         if os.environ.get("DRAWBAR_REQUIRE_SSHD"):
             pytest.fail(Sshd.why_not())
-        yield Host("local", tmp_path / "client", {}, environment)
+        yield Host("local", tmp_path / "client", {"envs": "installed"}, environment)
         return
     # By a prefix, because the start-up files of a user's shell may put other folders before those of `variables`.
     path = f"PATH='{Path(sys.executable).parent}':$PATH"
     with Sshd(home=tmp_path / "host", command_prefix=path) as sshd:
-        yield Host("gpu", sshd.home, {**sshd.settings(), "python": sys.executable}, environment, sshd)
+        settings = {**sshd.settings(), "python": sys.executable, "envs": "installed"}
+        yield Host("gpu", sshd.home, settings, environment, sshd)
 
 
 @pytest.fixture(scope="session")

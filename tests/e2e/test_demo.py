@@ -19,7 +19,7 @@ from drawbar.testing.sshd import Sshd
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "site_embeddings"
 pytestmark = pytest.mark.xdist_group("demo")  # one demo serves most of these tests
-ASSETS = ["pages", "embeddings", "saved_embeddings", "neighbours"]
+ASSETS = ["pages", "embedder", "embeddings", "saved_embeddings", "neighbours"]
 
 
 def demo(folder, *options, example=EXAMPLE):
@@ -111,7 +111,7 @@ def test_what_it_leaves_can_be_looked_at(told):
     keep = told[0] / "keep"
     assert (keep / "graph.svg").read_text().rstrip().endswith("</svg>")
     assert (keep / "embeddings.parquet").read_bytes()[-4:] == b"PAR1"
-    assert len((keep / "lineage.ndjson").read_text().splitlines()) == 50
+    assert len((keep / "lineage.ndjson").read_text().splitlines()) == 60
     assert all(f"{keep / name}\n" in told[1] for name in ("graph.svg", "lineage.ndjson", "embeddings.parquet"))
 
 
