@@ -11,7 +11,7 @@ ALL := $(CORE) -e provider_airflow -e dagster_integration -e kedro_hook
 SUITE := -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast faults lint format bench docs lock clean
+.PHONY: help demo test test-fast test-gpu faults lint format bench docs lock clean
 
 help: ## what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ test: $(VENV)/.test ## lint, then every test
 
 test-fast: $(VENV)/.test ## the tests that need no server and no long wait
 	$(BIN)/python -m pytest $(SUITE) -x tests/core tests/adapters --deselect tests/core/dispatch
+
+test-gpu: ## jobs on this machine's own GPUs, with torch where there is one; no network needed (docs/gpus.md)
+	@DRAWBAR_TEST_GPU=1 PYTHONPATH=core $$(test -x $(BIN)/pytest && echo $(BIN)/python || echo $(PYTHON)) -m pytest \
+		-c /dev/null --rootdir=. --import-mode=importlib -p no:cacheprovider -rs tests/gpu
 
 faults: $(VENV)/.test ## kill, stop and cut off clients and hosts at random moments, for a quarter of an hour
 	DRAWBAR_FAULT_ROUNDS=$${DRAWBAR_FAULT_ROUNDS:-40} $(BIN)/python -m pytest $(SUITE) tests/faults

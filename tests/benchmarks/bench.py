@@ -1,8 +1,11 @@
 """`make bench`: every figure of the budget beside its peer, measured in turn in one run, as a table.
 
-A figure is a function of `figures.py` and `fanouts.py` (this machine) or `hosts.py` (a loopback sshd) that runs in a
-process of its own and prints seconds. Ours and the peer's run one after the other, round by round, so that a noisy
+A figure is a function of `figures.py` and `fanouts.py` (this machine) or `hosts.py`, `crowds.py` and `upkeep.py` (a
+loopback sshd) that runs in a process of its own and prints one number: seconds, something a second, or bytes of memory.
+Ours and the peer's run one after the other, round by round, so that a noisy
 machine disturbs both; what counts is the median of the rounds' ratios.
+
+Ray's rows need `uv pip install ray` beside drawbar: it is bigger than all the other peers together.
 
     python tests/benchmarks/bench.py [--rounds N] [--json] [NAME ...]
 """
@@ -10,6 +13,7 @@ machine disturbs both; what counts is the median of the rounds' ratios.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import statistics
@@ -26,7 +30,11 @@ SMALL = 0.0005
 
 @dataclass(frozen=True)
 class Figure:
-    """One row: what is measured, the budget as a ratio to the peer (or seconds where there is none), and both sides."""
+    """One row: what is measured, the budget as a ratio to the peer (or in the unit where there is none), and both sides.
+
+    `unit` is of what the sides print: s, MB/s, /s or MiB (for bytes); `least` says that more is better. `needs` is a
+    library that the peer is, and that is not installed with the others.
+    """
 
     name: str
     ours: str
@@ -34,6 +42,7 @@ class Figure:
     budget: float
     unit: str = "s"
     least: bool = False
+    needs: str = ""
 
     def holds(self, value: float) -> bool:
         """Whether the measured ratio (or seconds) is within the budget."""
@@ -58,14 +67,55 @@ FIGURES = (
     Figure("warm frame there and back / execnet", "hosts:round_trip", "hosts:round_trip_execnet", 0.75),
     Figure("warm frame there and back / raw channel echo", "hosts:round_trip", "hosts:round_trip_raw", 2.0),
     Figure("durable job, submit to outcome", "hosts:durable_job", "", 0.015),
-    Figure("256 MiB there and back, rate / ssh host cat", "hosts:transfer", "hosts:transfer_ssh_cat", 1.0, least=True),
+    Figure(
+        "256 MiB there and back, rate / ssh host cat",
+        "hosts:transfer",
+        "hosts:transfer_ssh_cat",
+        1.0,
+        "MB/s",
+        least=True,
+    ),
     Figure(
         "256 MiB to a function and back, rate / execnet",
         "hosts:transfer_call",
         "hosts:transfer_execnet",
         1.0,
+        "MB/s",
         least=True,
     ),
+    Figure("warm job, submit to outcome", "crowds:warm_job", "", 0.010),
+    Figure("warm job / fresh Python over open SSH", "crowds:warm_job", "crowds:fresh_python", 0.2),
+    Figure(
+        "200 warm jobs at once / fresh Pythons", "crowds:at_once 200", "crowds:fresh_pythons 100", 2.0, "/s", least=True
+    ),
+    Figure(
+        "1 000 warm jobs, 64 at a time / fresh Pythons",
+        "crowds:one_after_another 1000",
+        "crowds:fresh_pythons 100",
+        2.0,
+        "/s",
+        least=True,
+    ),
+    *(
+        Figure(
+            f"calls of an actor, {callers} callers / Ray",
+            f"crowds:calls {callers}",
+            f"crowds:calls_ray {callers}",
+            1.0,
+            "/s",
+            least=True,
+            needs="ray",
+        )
+        for callers in (1, 8, 64)
+    ),
+    Figure("call of an actor over SSH / execnet's item", "crowds:call_ssh", "hosts:round_trip_execnet", 2.5),
+    Figure("call of an actor over SSH / raw channel echo", "crowds:call_ssh", "hosts:round_trip_raw", 4.0),
+    Figure("killed client's job adopted / execnet's first call", "upkeep:adoption", "hosts:first_call_execnet", 1.5),
+    Figure("memory of an idle agent / execnet's", "upkeep:agent_memory", "upkeep:agent_memory_execnet", 2.0, "MiB"),
+    Figure("memory of a warm numpy / bare Python's", "upkeep:warm_memory", "upkeep:numpy_memory", 1.5, "MiB"),
+    Figure("Env of 5 small wheels, uv / by hand", "upkeep:env_uv", "upkeep:uv_by_hand", 2.0),
+    Figure("Env of 5 small wheels, pip / by hand", "upkeep:env_pip", "upkeep:pip_by_hand", 1.25),
+    Figure("GPU from one job to the next", "upkeep:hand_over", "", 0.1),
 )
 
 
@@ -82,7 +132,9 @@ def measured(side: str) -> float:
 
 
 def row(figure: Figure, rounds: int) -> dict[str, object]:
-    """One figure, measured `rounds` times in turn."""
+    """One figure, measured `rounds` times in turn. Raises RuntimeError where it cannot be."""
+    if figure.needs and importlib.util.find_spec(figure.needs) is None:
+        raise RuntimeError(f"not measured: {figure.needs} is not installed in {sys.prefix}")
     ours, peers = [], []
     for _ in range(rounds):
         ours.append(measured(figure.ours))
@@ -98,34 +150,35 @@ def row(figure: Figure, rounds: int) -> dict[str, object]:
         "lowest": min(ratios),
         "highest": max(ratios),
         "budget": figure.budget,
+        "unit": figure.unit,
         "least": figure.least,
         "holds": figure.holds(value),
     }
 
 
-def amount(value: float | None, *, rate: bool) -> str:
+def amount(value: float | None, unit: str) -> str:
     """A measured value as a person reads it."""
     if value is None:
         return ""
-    if rate:
-        return f"{value / 1e6:.0f} MB/s"
-    for factor, unit in ((1, "s"), (1e3, "ms")):
+    if unit != "s":
+        return f"{value / {'MB/s': 1e6, 'MiB': 1 << 20}.get(unit, 1):.0f} {unit}"
+    for factor, name in ((1, "s"), (1e3, "ms")):
         if value * factor >= 1:
-            return f"{value * factor:.2f} {unit}"
+            return f"{value * factor:.2f} {name}"
     return f"{value * 1e6:.0f} µs"
 
 
 def shown(found: dict[str, object]) -> str:
     """One row of the table."""
     sign = "≥" if found["least"] else "≤"
-    rate = bool(found["least"])
+    told = str(found["unit"])
     unit = " x" if found["peer"] is not None else " s"
     spread = f"({found['lowest']:.2f}-{found['highest']:.2f})"
     verdict = "" if found["holds"] else "  over budget"
     ratio = f"{found['ratio']:.3f}" if float(str(found["ratio"])) >= SMALL else f"{found['ratio']:.0e}"
     return (
         f"{found['name']:<50} {sign} {found['budget']:<5}{unit}  {ratio:>6}{unit} {spread:<14}"
-        f"{amount(found['ours'], rate=rate):>11} {amount(found['peer'], rate=rate):>11}{verdict}"
+        f"{amount(found['ours'], told):>11} {amount(found['peer'], told):>11}{verdict}"
     )
 
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +29,19 @@ _JOBS = 40
 
 
 @contextlib.contextmanager
-def _host() -> Iterator[Sshd]:
+def _host(variables: Mapping[str, str] | None = None) -> Iterator[Sshd]:
     """A throwaway host with an empty home: what this account's login shell does at its start is nobody's figure."""
-    with tempfile.TemporaryDirectory() as home, Sshd(variables={"HOME": home}) as sshd:
+    with tempfile.TemporaryDirectory() as home, Sshd(variables={"HOME": home, **(variables or {})}) as sshd:
         yield sshd
 
 
 @contextlib.contextmanager
-def _ours() -> Iterator[Any]:
-    """A drawbar target on a fresh host, connected."""
+def _ours(variables: Mapping[str, str] | None = None) -> Iterator[Any]:
+    """A drawbar target on a fresh host, connected; `variables` are of each session there."""
     from drawbar.config import TargetConfig
     from drawbar.dispatch.target import Target, dispatcher
 
-    with _host() as sshd, tempfile.TemporaryDirectory() as home:
+    with _host(variables) as sshd, tempfile.TemporaryDirectory() as home:
         os.environ["DRAWBAR_HOME"] = home
         config = TargetConfig(**sshd.settings(), python=sys.executable)
         target = Target("bench", dispatcher("bench", config), config)

@@ -98,7 +98,8 @@ def ensure(root: str, spec: dict[str, Any], modules: list[str], idle_timeout: fl
 
 def loaded() -> list[str]:
     """The installed modules that this process has imported since it began, in that order; never the project's code."""
-    return [name for name in list(sys.modules) if name not in _here["modules"] and installed(name)][:_MODULES]
+    folders = packages()
+    return [name for name in list(sys.modules) if name not in _here["modules"] and installed(name, folders)][:_MODULES]
 
 
 def clashes(code: list[str]) -> bool:
@@ -127,7 +128,8 @@ def passing() -> dict[str, str]:
 
 def know(name: str) -> None:
     """This process is the warm interpreter `name`; what it has imported is known."""
-    _here.update(key=name, modules=frozenset(one for one in list(sys.modules) if installed(one)))
+    folders = packages()
+    _here.update(key=name, modules=frozenset(one for one in list(sys.modules) if installed(one, folders)))
 
 
 def connect(folder: str) -> Optional[socket.socket]:
@@ -156,13 +158,16 @@ def owner(connection: socket.socket) -> int:
     return int(struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1])
 
 
-def installed(name: str) -> bool:
-    """Whether a module that is loaded lies among the packages of this interpreter."""
+def installed(name: str, folders: Optional[list[str]] = None) -> bool:
+    """Whether a module that is loaded lies among the packages of this interpreter, `packages()`.
+
+    Who asks for hundreds of modules gives `folders`: to find them costs as much as all else of a small job.
+    """
     try:
         spec = sys.modules[name].__spec__
         assert spec is not None
         origins = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
-        return spec.name == name and bool(origins) and all(is_below(path, packages()) for path in origins)
+        return spec.name == name and bool(origins) and all(is_below(path, folders or packages()) for path in origins)
     except Exception:  # what lies in sys.modules may be anything
         return False
 

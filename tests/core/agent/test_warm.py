@@ -368,5 +368,5 @@ def test_a_missing_blob_is_still_refused(host, python):
     """Warmth would change what a submit checks."""
     warmed(host, "common", python=python)
     with pytest.raises(RefusedError) as caught:
-        host.submit(uses("common"), python=python, code=["0" * 64])
+        host.submit(uses("common"), python=python, code=[["0" * 64]])
     assert caught.value.meta["code"] == "unknown"
