@@ -237,7 +237,7 @@ def _value(kind: type, key: str, value: Any, where: str, path: str) -> Any:
     if key in _TEXTS:
         if not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
             raise ConfigError(f"{path} must be a list of texts.", found=_told(value), where=where)
-        return tuple(value)
+        return _sizes(value, where, path) if key == "devices" else tuple(value)
     default = next(f for f in fields(kind) if f.name == key)
     if default.default is NO_DEFAULT and default.default_factory is not NO_DEFAULT:
         return dict(_texts(value, where, path) if key == "variables" else _table(value, where, path))
@@ -287,6 +287,19 @@ def _target(name: str, table: Any, where: str, path: str) -> TargetConfig:
             where=where,
         )
     return target
+
+
+def _sizes(value: list[str], where: str, path: str) -> tuple[str, ...]:
+    """Sizes of GPUs as they are written, each of which a host can read."""
+    from drawbar.agent.gpus import parse_memory
+
+    for one in value:
+        try:
+            parse_memory(one)
+        except ValueError as error:
+            told = f"{path} names what is no size."
+            raise ConfigError(told, expected=str(error), found=repr(one), where=where) from None
+    return tuple(value)
 
 
 def _texts(value: Any, where: str, path: str) -> Mapping[str, Any]:

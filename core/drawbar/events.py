@@ -134,7 +134,10 @@ class AssetStarted(AssetEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssetWaiting(AssetEvent):
-    """It waits for something outside its inputs: a lease in the store, a GPU, a retry's delay."""
+    """It waits for something outside its inputs: a lease in the store, a GPU, an Env, an actor, a retry's delay.
+
+    `message` says for what; it is empty once what waited for its target waits no more.
+    """
 
     message: str
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from drawbar import plugins
+from drawbar.actor import of_code
 from drawbar.agent.calling import finished
 from drawbar.agent.encoding import actors
 from drawbar.asset import MISSING
@@ -87,7 +88,7 @@ class Execution:
         begun = time.perf_counter()
         value = finished(fn(**inputs, **work.params))
         if actors.holds(value):
-            value = value.of_version(work.version)  # or a changed class would be taken for the same actor
+            value = of_code(value, work.version, work.parts)  # or a changed class would be taken for the same actor
         self.costs = Costs(compute=time.perf_counter() - begun, host=socket.gethostname())
         encoded: list[Any] = []
 
@@ -204,10 +205,9 @@ class Execution:
         dispatcher = tools.dispatcher(work.target)
         notes = {param.name: param.annotation for param in work.asset.params}
         inputs = {name: tools.values.stored(one, notes[name], fn) for name, one in work.inputs.items()}
-        self.job = job_id(work.key, work.version)
         handle = dispatcher.submit(
             Job(
-                id=self.job,
+                id=job_id(work.key, work.version),
                 name=str(work.key),
                 function=fn,
                 run_id=self.run_id,
@@ -233,7 +233,7 @@ class Execution:
         # it: no account of theirs is open.
         unheard = handle.how != "started" or handle.attempt == 1
         self._end_before(adopted=unheard or handle.run_id == self._run_id_before())
-        self.run_id = handle.run_id
+        self.run_id, self.job = handle.run_id, handle.job
         self.submitted = True
         tools.running[str(work.key)] = (dispatcher, handle)
         try:
@@ -258,8 +258,7 @@ class Execution:
             out, err = out + len(progress.stdout), err + len(progress.stderr)
             if progress.waiting != waiting:
                 waiting = progress.waiting
-                if waiting:
-                    self._tell(AssetWaiting, message=waiting)
+                self.tell_waiting(waiting)
             if progress.outcome is not None:
                 break
         outcome = progress.outcome
@@ -347,6 +346,10 @@ class Execution:
             adopted=adopted,
             told=told,
         )
+
+    def tell_waiting(self, why: str) -> None:
+        """For what it waits; empty once it waits no more."""
+        self._tell(AssetWaiting, message=why)
 
     def tell_made(self, made: Made, seconds: float) -> None:
         """The end of the account: it came out."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from drawbar.actor import watching
 from drawbar.asset import MISSING
 from drawbar.checks import blocked, refusal
 from drawbar.config import whoami
@@ -107,9 +108,10 @@ class Maker:
         return Result("made", kept, made, work.reason, record.seconds, execution.held)
 
     def _encoded(self, work: Work, execution: Execution) -> Any:
-        if work.asset.options.over:
-            return execution.over()
-        return execution.here() if work.target == HERE else execution.there()
+        with watching(execution.tell_waiting):
+            if work.asset.options.over:
+                return execution.over()
+            return execution.here() if work.target == HERE else execution.there()
 
     def _record(self, work: Work, execution: Execution, encoded: Any, seconds: float) -> Record:
         digest = encoded.digest()
@@ -207,7 +209,8 @@ class Maker:
         try:
             execution.refuse_columns()
             if work.target == HERE and not work.asset.options.over:
-                execution.here(keep=False)
+                with watching(execution.tell_waiting):
+                    execution.here(keep=False)
                 size = 0
             else:
                 encoded = self._encoded(work, execution)

@@ -33,7 +33,7 @@ class _Call(NamedTuple):
 def execute(task: Task) -> dict[str, Any]:
     """Run the task to its end, whatever that is; the report: state, cause, value, error, exit, setup, compute, python.
 
-    Exceptions of the user's code end here. `setup` and `compute` are seconds.
+    Exceptions of the user's code end here. `setup` and `compute` are seconds; beside them `device_memory` is bytes.
     """
     began = time.monotonic()
     try:
@@ -115,8 +115,20 @@ def _report(
         "setup": called - began,
         "compute": max(0.0, ended - called),
         "python": outcomes.version(),
+        "device_memory": _device_memory(),
         **known,
     }
+
+
+def _device_memory() -> int:
+    """The most that torch held of all GPUs, in bytes: what nvidia-smi, asked now and then, may never have seen."""
+    torch = sys.modules.get("torch")
+    try:
+        if torch is None or not torch.cuda.is_initialized():
+            return 0
+        return sum(int(torch.cuda.max_memory_reserved(device)) for device in range(torch.cuda.device_count()))
+    except Exception:  # a module of that name may be anything, and a driver in any state
+        return 0
 
 
 def _left(stop: SystemExit, began: float, called: float) -> dict[str, Any]:

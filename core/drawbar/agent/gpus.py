@@ -184,7 +184,7 @@ def _reason(number: int, request: grants.Request, last: dict[str, Any]) -> str:
     said = _asked(request) + (f", {before} ahead in the queue" if before else "")
     able = [device for device in request.devices if device.memory >= request.memory]
     for place, device in enumerate(able):
-        more = f"{': ' if not place else '; '}{_name(device)} {_use(device, last)}"
+        more = f"{': ' if not place else '; '}{_name(device)} {_use(device, last, before)}"
         rest = len(able) - place
         if len(said) + len(more) > _LINE - (len("; and 00 more") if rest > 1 else 0):
             return f"{said}; and {rest} more"[:_LINE] if place else said[:_LINE]
@@ -192,7 +192,7 @@ def _reason(number: int, request: grants.Request, last: dict[str, Any]) -> str:
     return said
 
 
-def _use(device: Device, last: dict[str, Any]) -> str:
+def _use(device: Device, last: dict[str, Any], before: int) -> str:
     strangers = last["foreign"].get(device.id)
     if strangers:
         first, more = strangers[0], len(strangers) - 1
@@ -200,7 +200,7 @@ def _use(device: Device, last: dict[str, Any]) -> str:
         return f"is used by {first['name'] or 'a process'} (pid {first['pid']}, foreign){others}"
     holders = _holders(last, device)
     if not holders:
-        return "is kept for those ahead"
+        return "is kept for those ahead" if before else "is kept for it"
     first, more = holders[0], len(holders) - 1
     others = f" and {more} more" if more else ""
     share = f"shared by {_owner(first)} ({host.size_text(first['memory'])})" if first["memory"] else ""

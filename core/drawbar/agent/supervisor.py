@@ -128,7 +128,7 @@ class Supervisor:
     def _prepare(self) -> bool:
         """Wait until what the job needs is there; whether it is."""
         while not self._needs.has_env():
-            self._wait_for("its environment, which is being built")
+            self._wait_for("waiting for its environment, which is being built")
             self._see_through(self._needs.build)
             self._status = None
             if self._reason or not self._needs.was_built():

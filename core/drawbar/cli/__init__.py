@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
 
 WRONG, FAILED, INTERRUPTED, EVICTED = 2, 1, 130, 143
 VERBOSE = "drawbar.verbose"
@@ -52,9 +57,25 @@ def _deliver_again(lost: sys.UnraisableHookArgs, /) -> None:
         sys.__unraisablehook__(lost)
 
 
+def _warn(  # noqa: PLR0917 - as `warnings.showwarning`
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    """A warning on stderr; of our own the text alone, for which line of ours it comes from helps nobody."""
+    own = issubclass(category, UserWarning) and filename.startswith(__file__.rpartition(f"cli{os.sep}")[0])
+    told = f"warning: {message}\n" if own else warnings.formatwarning(message, category, filename, lineno)
+    if sys.stderr is not None:
+        sys.stderr.write(told)
+
+
 def main() -> None:
     """What the console script `drawbar` calls; does not return."""
     sys.unraisablehook = _deliver_again
+    warnings.showwarning = _warn
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by whoever started us

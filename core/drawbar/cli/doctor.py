@@ -32,8 +32,10 @@ _LITTLE = 1 << 30
 def command(ctx: click.Context, *, name: str | None, store: str | None, project: Path | None, as_json: bool) -> None:
     """Examine this machine and project, or a target. Exits with 1 if something is amiss."""
     with output.reserved_stdout() as out:
-        findings = []
+        findings: list[Finding] = []
         for one in _of_target(name, project) if name else _of_project(project, store):
+            if not as_json and one.host and (not findings or findings[-1].host != one.host):
+                output.show(f"{one.host}:", out)
             findings.append(one)
             if not as_json:
                 _show(one, out)

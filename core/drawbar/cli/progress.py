@@ -221,7 +221,7 @@ def _line(event: Event, row: Row) -> str:  # noqa: PLR0911  # one line an event
             where = "" if event.target == HERE else f" on {event.target}"
             return f"{row.name} started{where}{f' ({row.note})' if row.note else ''}"
         case AssetWaiting():
-            return f"{row.name} waits: {event.message}"
+            return f"{row.name}: {event.message}" if event.message else f"{row.name} waits no more"
         case AssetProgress():
             return f"{row.name}: {row.note}"
         case AssetReused():

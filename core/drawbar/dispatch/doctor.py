@@ -13,13 +13,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from drawbar.agent import frames
 from drawbar.asset import Env
 from drawbar.dispatch.agents import AgentDispatcher
 from drawbar.dispatch.hosts import spec_of
+from drawbar.dispatch.pool import Pool
 from drawbar.errors import DrawbarError
 
 if TYPE_CHECKING:
@@ -41,12 +42,16 @@ _ANSWER = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: `ok` is None where it is neither good nor bad; `todo` says what would mend it."""
+    """One thing that was looked at: `ok` is None where it is neither good nor bad; `todo` says what would mend it.
+
+    Of a pool `host` is the one of its hosts that it is about.
+    """
 
     name: str
     ok: bool | None
     text: str
     todo: str = ""
+    host: str = ""
 
 
 def examine(target: Target, envs: Sequence[Env] = ()) -> Iterator[Finding]:
@@ -56,6 +61,13 @@ def examine(target: Target, envs: Sequence[Env] = ()) -> Iterator[Finding]:
     >>> [one.name for one in examine(drawbar.target("here"))]
     ['place', 'python']
     """
+    from drawbar.dispatch.target import Target
+
+    if isinstance(target.dispatcher, Pool):
+        for host, member in target.dispatcher.members.items():
+            for one in examine(Target(target.name, member, member.config), envs):
+                yield replace(one, host=host)
+        return
     try:
         if not isinstance(target.dispatcher, AgentDispatcher):
             yield Finding("place", True, "this process")
@@ -127,7 +139,7 @@ def _of_agent(target: Target, dispatcher: AgentDispatcher, envs: Sequence[Env]) 
     yield _python(facts)
     yield _folder(agent.hello)
     yield from _speed(agent)
-    yield _gpus(facts)
+    yield _gpus(facts, target.config.devices)
     yield _clock(facts, before, after)
     yield from _packages(target, envs)
 
@@ -179,7 +191,9 @@ def _time_to_send(agent: Agent) -> float:
     return time.perf_counter() - began
 
 
-def _gpus(facts: Facts) -> Finding:
+def _gpus(facts: Facts, declared: Sequence[str]) -> Finding:
+    if declared:
+        return Finding("gpus", True, f"{', '.join(declared)}, as the target's `devices` declare")
     if not facts.gpus:
         return Finding("gpus", None, "none seen (nvidia-smi is not there, or lists none)")
     return Finding("gpus", True, ", ".join(str(gpu.get("name") or gpu) for gpu in facts.gpus))
@@ -194,12 +208,16 @@ def _clock(facts: Facts, before: float, after: float) -> Finding:
 
 
 def _packages(target: Target, envs: Sequence[Env]) -> Iterator[Finding]:
-    if not envs:
-        return
     from drawbar.dispatch import envs as requirements
 
+    builds = target.config.envs == "build" and isinstance(target.dispatcher, AgentDispatcher)
     for env in envs:
         try:
+            if builds:
+                requirements.requirements(env)
+                named = ", ".join(env.requirements) or env.lock or "none required"
+                yield Finding("packages", None, f"{named}: built there, once, for the first job that needs them")
+                continue
             found = target.facts(list(requirements.requirements(env))).packages
             missing = [str(one) for one in requirements.unmet(env, found)]
         except DrawbarError as error:

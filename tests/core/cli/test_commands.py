@@ -140,7 +140,13 @@ def test_doctor_examines_a_target(call):
     assert done.exit_code == 0
     found = json.loads(done.stdout)
     assert found["target"] == "local"
-    assert found["findings"][0] == {"name": "place", "ok": True, "text": "a worker on this machine", "todo": ""}
+    assert found["findings"][0] == {
+        "name": "place",
+        "ok": True,
+        "text": "a worker on this machine",
+        "todo": "",
+        "host": "",
+    }
     wrong = call("doctor", "gqu")
     assert wrong.exit_code == 2
     assert "  do: did you mean 'gpu'?" in wrong.stderr

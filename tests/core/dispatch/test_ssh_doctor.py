@@ -61,11 +61,22 @@ def test_a_host_that_fits(host, tmp_path):
 
 @pytest.mark.sshd
 def test_what_is_not_installed(host):
-    """Packages that an Env requires and the host lacks are named."""
-    finding = found(host, Env("no-such-package-of-anybody>=2"))["packages"]
+    """Packages that an Env requires and the host lacks are named, where they must be there; else they are built."""
+    env = Env("no-such-package-of-anybody>=2")
+    finding = found(replace(host, envs="installed"), env)["packages"]
     assert finding.ok is False
     assert "no-such-package-of-anybody>=2" in finding.text
     assert finding.todo
+    built = found(host, env)["packages"]
+    assert built.ok is None
+    assert "built there" in built.text
+
+
+@pytest.mark.sshd
+def test_declared_gpus(host):
+    """GPUs that the configuration declares are told as such: nothing on the host shows them."""
+    finding = found(replace(host, devices=("24GiB", "24GiB")))["gpus"]
+    assert (finding.ok, finding.text) == (True, "24GiB, 24GiB, as the target's `devices` declare")
 
 
 @pytest.mark.sshd
