@@ -31,7 +31,8 @@ import cloudpickle, drawbar.dispatch.hosts, drawbar.dispatch.local, drawbar.disp
 from drawbar.config import TargetConfig
 from drawbar.dispatch.remote import RemoteFuture
 from drawbar.dispatch.target import Target, dispatcher
-settings, many, folder, key, size = json.loads(sys.argv[2])
+settings, many, folder, key, size, options = json.loads(sys.argv[2])
+settings["devices"] = tuple(settings.get("devices", ()))
 
 def call():
     config = TargetConfig(**settings)
@@ -39,7 +40,7 @@ def call():
     data = hashlib.shake_256(key.encode()).digest(size)
     told = {"began": time.time()}
     try:
-        future = target.function(fault_work.backwards, key=key, quiet=True).submit(folder, data)
+        future = target.function(fault_work.backwards, key=key, quiet=True, **options).submit(folder, data)
         told |= {"how": future.handle.how, "submitted": time.time()}
         told |= {"right": future.result() == data[::-1], "ended": time.time()}
     except Exception as error:
@@ -94,6 +95,12 @@ def until(true, process=None, patience=PATIENCE):
         time.sleep(0.002)
 
 
+def kill(pid, number=signal.SIGKILL):
+    """Send a signal; to one that has ended already, none."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
 class Calls:
     """A target at `settings` with a root of its own in `folder`; `closed` holds the calls of `backwards` up."""
 
@@ -111,12 +118,15 @@ class Calls:
         self._made.append(made)
         return made
 
-    def client(self, key, size=1000, many=1, **changes):
+    def client(self, key, size=1000, many=1, **options):
         """Begin a call of `backwards` in a process, or in `many`; each tells one line of JSON."""
-        settings = {**self.settings, **changes}
+        return self.program(_CLIENT, [self.settings, many, str(self.folder), key, size, options])
+
+    def program(self, text, told):
+        """Begin a process of Python that gets the folder of the sample, and `told` as JSON."""
         client = subprocess.Popen(
-            [sys.executable, "-c", _CLIENT, str(SAMPLE), json.dumps([settings, many, str(self.folder), key, size])],
-            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            [sys.executable, "-c", text, str(SAMPLE), json.dumps(told)], text=True, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         self._clients.append(client)
         return client
@@ -143,6 +153,12 @@ class Calls:
         except (FileNotFoundError, NotADirectoryError):
             return {}
 
+    def state_of(self, handle):
+        """The same, by the handle of any job."""
+        return json.loads(
+            (self.root / "jobs" / handle.job / "attempts" / str(handle.attempt) / "state.json").read_text()
+        )
+
     def runs(self, key, function="backwards", number=1):
         """Whether the user's function runs, as far as the supervisor knows."""
         return self.state(key, function, number).get("state") == "running"
@@ -156,6 +172,27 @@ class Calls:
         """How often a function of the sample was entered."""
         file = self.folder / "made"
         return len(file.read_text().splitlines()) if file.exists() else 0
+
+    def supervisors(self):
+        """The process ids of the supervisors that live, by the folder of their attempt."""
+        found = {}
+        for folder in self.root.glob("jobs/*/attempts/*"):
+            with suppress(OSError):
+                pid = json.loads((folder / "state.json").read_text()).get("pid")
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if not (folder / "outcome.json").exists() and str(self.root).encode() in words:
+                    found[folder] = pid
+        return found
+
+    def warm(self):
+        """The process ids of the warm interpreters that say they live."""
+        found = []
+        for state in self.root.glob("warm/*/state.json"):
+            with suppress(OSError):
+                pid = json.loads(state.read_text())["pid"]
+                if str(self.root).encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                    found.append(pid)
+        return found
 
     def at_work(self):
         """Processes in a job's folder, or started for one of its attempts, or supervisors; none of them a zombie."""
@@ -187,6 +224,5 @@ class Calls:
                 with suppress(ProcessLookupError):
                     os.killpg(client.pid, signal.SIGKILL)
                 client.communicate()
-        for pid in self.at_work():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for pid in [*self.at_work(), *self.warm()]:
+            kill(pid)

@@ -20,8 +20,10 @@ from drawbar.testing.sshd import Sshd
 sys.path.insert(0, str(Path(__file__).parent))  # the tests are not a package
 
 from calls import Calls
+from proxy import Proxy
 
 PATIENCE = 60.0
+ALIVE = "Host *\n  ServerAliveInterval 1\n  ServerAliveCountMax 2\n"
 CHECKER = Path(__file__).resolve().parents[3] / "shared" / "tools" / "validate_openlineage.py"
 SCHEMAS = Path(__file__).resolve().parents[2] / "adapters" / "drawbar_adapters" / "openlineage" / "schemas"
 PIPELINE = """
@@ -250,6 +252,26 @@ def make_sshd(sshd):
 def calls(tmp_path, sshd):
     """Direct calls to a folder of their own behind SSH."""
     made = Calls(tmp_path / "calls", {**sshd.settings(), "ssh_config": "/dev/null"})
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def proxy(sshd):
+    """What stands between a client and the host."""
+    with Proxy(sshd.port) as made:
+        yield made
+
+
+@pytest.fixture
+def proxied(tmp_path, sshd, proxy):
+    """Calls that go through the proxy; a host that says nothing for two seconds counts as gone."""
+    (tmp_path / "ssh_config").write_text(ALIVE)
+    known = sshd.known_hosts.read_text().replace(f":{sshd.port} ", f":{proxy.port} ")
+    (tmp_path / "known_hosts").write_text(known)
+    behind = {**sshd.settings(), "port": proxy.port, "connect_timeout": 3.0}
+    files = {"ssh_config": str(tmp_path / "ssh_config"), "known_hosts": str(tmp_path / "known_hosts")}
+    made = Calls(tmp_path / "calls", {**behind, **files})
     yield made
     made.close()
 

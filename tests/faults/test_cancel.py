@@ -56,14 +56,14 @@ def test_while_it_waits_to_begin(calls):
 
 def test_while_its_argument_is_sent(calls):
     """Ctrl-C in an upload leaves no job, and the next call goes on with what had arrived."""
-    client = calls.client("sent", 40 << 20)
+    client = calls.client("sent", 24 << 20)
     until(lambda: any(one.stat().st_size > 1 << 20 for one in calls.root.glob("partial/*")), client)
     client.send_signal(2)
     client.communicate(timeout=60)
     if client.returncode:
         assert not list(calls.root.glob("jobs/*"))
         assert calls.made() == 0
-    (told,) = calls.told(calls.client("sent", 40 << 20))
+    (told,) = calls.told(calls.client("sent", 24 << 20))
     assert told.get("right"), told
     assert calls.starts() == [1]
     assert list(calls.root.glob("partial/*")) == []

@@ -18,6 +18,9 @@ SEED = int(os.environ.get("DRAWBAR_FAULT_SEED") or random.SystemRandom().randran
 # A run of the ground's project takes about this long, in seconds, on two cores; the first tenths are Python's start.
 SPAN = (0.15, 1.3)
 
+# What is about leases and clients is the same wherever the jobs run: without `make faults` they run behind SSH only.
+wherever = pytest.mark.parametrize("settings", ["local", "ssh"] if ROUNDS else ["ssh"], indirect=True)
+
 pytestmark = pytest.mark.timeout(60 + 20 * max(ROUNDS, 3))
 
 
@@ -33,7 +36,7 @@ def moments(least, salt):
 
 def test_a_client_killed_at_any_moment_costs_nothing(grounds):
     """After SIGKILL while it starts, submits, sends, runs, collects or keeps, one more run has the value; no job ran twice."""
-    for moment in moments(3, "kill"):
+    for moment in moments(1, "kill"):
         print(f"seed {SEED}: SIGKILL after {moment:.3f} s")
         ground = grounds()
         first = ground.start()
@@ -45,6 +48,7 @@ def test_a_client_killed_at_any_moment_costs_nothing(grounds):
         ground.check(answer)
 
 
+@wherever
 def test_killed_again_and_again(ground):
     """Also the heirs of a killed client may be killed: whoever comes last has the value, and no job ran twice."""
     for moment in moments(2, "again"):
@@ -58,6 +62,7 @@ def test_killed_again_and_again(ground):
     ground.check(answer)
 
 
+@wherever
 def test_two_runs_at_once_make_everything_once(grounds):
     """Two processes that want the same at the same time both have it, and each job was executed once."""
     for _ in range(max(ROUNDS // 5, 1)):
@@ -71,14 +76,18 @@ def test_two_runs_at_once_make_everything_once(grounds):
         assert sorted(made) == ["other", "slow", "total"]
 
 
+@wherever
 def test_who_waits_for_a_killed_process_takes_over(ground):
     """A second run waits for the process that makes an asset, and goes on at once when that is killed."""
     ground.shut.touch()
     first = ground.start()
     ground.until(lambda: ground.began("total"), first)
     second = ground.start()
-    time.sleep(1.0)
-    assert second.poll() is None
+    said = ""
+    while "being made by" not in said:
+        piece = os.read(second.stderr.fileno(), 1 << 16).decode()
+        assert piece, f"it does not wait: {said}"
+        said += piece
     assert len(list(ground.store.glob("faults/leases/*.json"))) == 1
     killed = time.monotonic()
     first.kill()
@@ -86,11 +95,11 @@ def test_who_waits_for_a_killed_process_takes_over(ground):
     ground.shut.unlink()
     code, answer, err = ground.finish(second)
     assert code == 0, err
-    assert time.monotonic() - killed < 10
-    assert "waits: being made by" in err
+    assert time.monotonic() - killed < 40
     ground.check(answer)
 
 
+@wherever
 def test_a_stopped_client_goes_on_where_it_was(ground):
     """A client that is stopped while its jobs run and end (a laptop asleep) takes their values when it is continued."""
     process = ground.start()
@@ -107,7 +116,7 @@ def test_a_stopped_client_goes_on_where_it_was(ground):
 @pytest.mark.parametrize("how", ["cancel", "leave"])
 def test_ctrl_c_at_any_moment(grounds, how):
     """With `cancel` nothing of any job is at work afterwards; with `leave` what ran goes on; and the next run has it all."""
-    for moment in moments(2, how):
+    for moment in moments(1, how):
         print(f"seed {SEED}: SIGINT after {moment:.3f} s, {how}")
         ground = grounds()
         ground.closed.touch()
@@ -132,11 +141,12 @@ def test_ctrl_c_at_any_moment(grounds, how):
         ground.check_lineage()
 
 
-@pytest.mark.parametrize("skew", [-86_400.0, 86_400.0])
-def test_a_wrong_clock_changes_nothing(ground, skew):
-    """A client whose clock is a day off shares leases and jobs with one whose clock is right: each job is executed once."""
-    both = [ground.start("run", "--json", skew=skew), ground.start()]
-    for process in both:
+@wherever
+def test_a_wrong_clock_changes_nothing(ground):
+    """Clients whose clocks are a day off share leases and jobs with one whose clock is right: each job is executed once."""
+    day = 86_400.0
+    processes = [ground.start("run", "--json", skew=skew) for skew in (-day, day)]
+    for process in (*processes, ground.start()):
         code, answer, err = ground.finish(process)
         assert code == 0, err
         ground.check(answer)

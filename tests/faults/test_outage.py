@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-SIZE = 128 << 20
+SIZE = 64 << 20
 SENDING = f"""
 import hashlib
 from drawbar import asset
