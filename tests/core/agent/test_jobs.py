@@ -103,7 +103,7 @@ def test_unknown_jobs_and_blobs_are_refused(peer):
         assert caught.value.meta["code"] == "unknown"
         assert caught.value.meta["what"] == "No such job on the host."
     with pytest.raises(RefusedError) as caught:
-        peer.submit(len, [], code=["0" * 64])
+        peer.submit(len, [], code=[["0" * 64]])
     assert caught.value.meta["what"] == "The job needs blobs that are not on the host."
     for job in ("../evil", "", "a/b", ".hidden", "x" * 200):
         with pytest.raises(RefusedError) as caught:

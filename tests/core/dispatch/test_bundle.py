@@ -22,13 +22,13 @@ def test_bundle_is_deterministic():
 
 
 def test_bundle_holds_the_agent_and_cloudpickle():
-    """Only these two packages travel, each file as source and as bytecode, in less than 500 KB."""
+    """Only these two packages travel, each file as source and as bytecode, in less than 800 KB."""
     names = zipfile.ZipFile(io.BytesIO(bundle().data)).namelist()
     assert {name.partition("/")[0] for name in names} == {"drawbar_agent", "cloudpickle"}
     assert {"drawbar_agent/serve.py", "drawbar_agent/worker.py", "cloudpickle/cloudpickle.py"} <= set(names)
     sources = [name for name in names if name.endswith(".py")]
     assert sorted(names) == sorted([*sources, *(f"{name}c" for name in sources)])
-    assert len(bundle().data) < 500_000
+    assert len(bundle().data) < 800_000
 
 
 def test_bytecode_is_what_the_host_runs(tmp_path):

@@ -417,16 +417,16 @@ def test_gpus_are_leased_or_refused(place, jobs):
 
 def test_env_is_checked(place, jobs):
     """Where no Env is built, requirements that the target meets pass, others are refused with what it has."""
-    place = place.with_config(envs="installed")
-    assert run(place, job_of(jobs.add, left=1, env=Env("numpy>=1", python=">=3.9"))) == 2
+    host = place.with_config(envs="installed")
+    assert run(host, job_of(jobs.add, left=1, env=Env("numpy>=1", python=">=3.9"))) == 2
     with pytest.raises(errors.PreflightError) as caught:
-        place.dispatcher.submit(job_of(jobs.add, left=1, env=Env("numpy>=99", "no-such-package")))
+        host.dispatcher.submit(job_of(jobs.add, left=1, env=Env("numpy>=99", "no-such-package")))
     assert caught.value.what == f"{place.target.name} lacks what site/add requires."
     assert caught.value.found.startswith("numpy>=99 (it has ")
     assert caught.value.found.endswith("no-such-package (not installed)")
     assert "-m pip install 'numpy>=99' 'no-such-package'" in caught.value.todo
     with pytest.raises(errors.PreflightError) as caught:
-        place.dispatcher.submit(job_of(jobs.add, left=1, env=Env(python=">=3.99")))
+        host.dispatcher.submit(job_of(jobs.add, left=1, env=Env(python=">=3.99")))
     assert caught.value.what == f"{place.target.name} has no Python that fits site/add."
     assert caught.value.expected == "Python >=3.99 (its Env says so)"
 

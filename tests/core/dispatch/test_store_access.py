@@ -292,7 +292,7 @@ class ReadOnly(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def s3(monkeypatch):
-    """The URL of a moto server with a bucket `bucket`; this process has credentials for it."""
+    """The URL of a moto server with a bucket `reached`; this process has credentials for it."""
     server_module = pytest.importorskip("moto.server", reason="moto is not installed")
     s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed")
     with socket.socket() as free:
@@ -309,7 +309,7 @@ def s3(monkeypatch):
     ):
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
-    s3fs.S3FileSystem(skip_instance_cache=True).makedirs("bucket", exist_ok=True)  # servers of a process share them
+    s3fs.S3FileSystem(skip_instance_cache=True).makedirs("reached", exist_ok=True)  # servers of a process share them
     yield url
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
@@ -339,28 +339,28 @@ def with_credentials(url):
 def test_a_bucket_is_used_by_the_host(far, s3):
     """With the credentials that its `secrets` name it reads and writes the bucket; they are kept nowhere."""
     far.configure("auto", *with_credentials(s3))
-    result, sent = far.run("measured", store="s3://bucket/one")
+    result, sent = far.run("measured", store="s3://reached/one")
     result.check()
     assert (sent < SMALL, far.fetched, far.logged()) == (True, [], [])
     assert result["measured"].value() == LENGTH
     assert "hunter2hunter2" not in far.specs()
-    assert "s3://bucket/one/g/given/values/" in far.specs()
-    assert Store("s3://bucket/one").records(result["made"].key)[0].data_version == result["made"].data_version
+    assert "s3://reached/one/g/given/values/" in far.specs()
+    assert Store("s3://reached/one").records(result["made"].key)[0].data_version == result["made"].data_version
 
 
 def test_a_bucket_without_credentials_is_relayed(far, s3):
     """A host that has none is served by the client, which has them, without a word."""
     far.configure("auto", f'variables = {{AWS_ENDPOINT_URL = "{s3}", AWS_EC2_METADATA_DISABLED = "true"}}')
-    result, sent = far.run("measured", store="s3://bucket/two")
+    result, sent = far.run("measured", store="s3://reached/two")
     assert result.check()["measured"].value() == LENGTH
     assert (sent > SIZE, len(far.fetched)) == (True, 2)
-    assert all(why.startswith("s3://bucket/two/.drawbar cannot be read: ") for why in far.logged())
+    assert all(why.startswith("s3://reached/two/.drawbar cannot be read: ") for why in far.logged())
 
 
 def test_a_bucket_that_may_only_be_read(far, s3, front):
     """Inputs are read there; the value, which the host may not write, comes through the client."""
     far.configure("auto", *with_credentials(front))
-    result, sent = far.run("made", store="s3://bucket/three")
+    result, sent = far.run("made", store="s3://reached/three")
     assert len(result.check()["made"].value()) == LENGTH
     assert (sent < SMALL, far.fetched) == (True, [result["made"].data_version])
     assert ["cannot be written: PermissionError" in why for why in far.logged()] == [True]
@@ -369,12 +369,12 @@ def test_a_bucket_that_may_only_be_read(far, s3, front):
 def test_who_insists_does_not_lose_the_value(far, s3, front):
     """With `direct` a value that cannot be written is an error; with `auto` it is taken from where it is kept."""
     far.configure("direct", *with_credentials(front))
-    error = far.run("made", store="s3://bucket/four")[0]["made"].error
+    error = far.run("made", store="s3://reached/four")[0]["made"].error
     assert isinstance(error, StoreError)
     assert "cannot be written: PermissionError" in error.found
     assert 'set `store_access = "auto"` of the target' in error.todo
     assert far.ground.called() == ["made"]
     far.configure("auto", *with_credentials(front))
-    result, _ = far.run("made", store="s3://bucket/four")
+    result, _ = far.run("made", store="s3://reached/four")
     assert len(result.check()["made"].value()) == LENGTH
     assert far.ground.called() == []
