@@ -28,9 +28,11 @@ def ssh(request, sshd):
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A function that writes files into a folder on the path, and forgets the modules afterwards."""
+    packages = set()
 
     def write(files, folder="project"):
         root = tmp_path / folder
+        packages.update(name.removeprefix("src/").partition("/")[0].removesuffix(".py") for name in files)
         for name, text in files.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
@@ -38,8 +40,9 @@ def project(tmp_path, monkeypatch):
         return root
 
     yield write
-    for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+    # By name: a namespace package has no file, and whoever looks at one without its parent gets a KeyError.
+    for name in list(sys.modules):
+        if name.partition(".")[0] in packages:
             del sys.modules[name]
 
 
