@@ -51,3 +51,26 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+    """A function that writes files into a folder on the path, and forgets the modules afterwards."""
+    packages = set()
+
+    def write(files: dict[str, str], folder: str = "project") -> Path:
+        root = tmp_path / folder
+        packages.update(name.removeprefix("src/").partition("/")[0].removesuffix(".py") for name in files)
+        for name, text in files.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+        root.mkdir(exist_ok=True)
+        monkeypatch.syspath_prepend(str(root))
+        return root
+
+    yield write
+    # By name, too: a namespace package has no file, and whoever looks at one without its parent gets a KeyError.
+    for name, module in list(sys.modules.items()):
+        file = str(getattr(module, "__file__", None) or "")
+        if name.partition(".")[0] in packages or file.startswith(str(tmp_path)):
+            del sys.modules[name]

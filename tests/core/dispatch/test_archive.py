@@ -3,7 +3,6 @@
 import importlib
 import os
 import subprocess
-import sys
 import time
 import zipfile
 
@@ -14,25 +13,6 @@ from drawbar.agent import archives
 from drawbar.dispatch import archive as packing
 from drawbar.dispatch import ignored
 from drawbar.dispatch.archive import archive
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A function that writes files into a folder on the path, and forgets the modules afterwards."""
-
-    def write(files, folder="project"):
-        root = tmp_path / folder
-        for name, text in files.items():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_text(text)
-        root.mkdir(exist_ok=True)
-        monkeypatch.syspath_prepend(str(root))
-        return root
-
-    yield write
-    for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
-            del sys.modules[name]
 
 
 @pytest.fixture(params=["git", "no git"])

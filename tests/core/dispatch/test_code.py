@@ -22,25 +22,6 @@ from drawbar.dispatch.code import importable, reach, roots
 from drawbar.dispatch.distributions import refuse_compiled, refuse_missing
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A function that writes files into a folder on the path, and forgets the modules afterwards."""
-
-    def write(files, folder="project"):
-        root = tmp_path / folder
-        for name, text in files.items():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_text(text)
-        root.mkdir(exist_ok=True)
-        monkeypatch.syspath_prepend(str(root))
-        return root
-
-    yield write
-    for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
-            del sys.modules[name]
-
-
 def test_installed_and_built_in_modules_have_no_root():
     """What the Env or Python itself provides never travels; nor does drawbar."""
     assert roots(["json", "numpy", "pytest", "sys", "drawbar.keys", "no_such_module_anywhere", "__main__"]) == ()

@@ -25,27 +25,6 @@ def ssh(request, sshd):
     made.dispatcher.close()
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A function that writes files into a folder on the path, and forgets the modules afterwards."""
-    packages = set()
-
-    def write(files, folder="project"):
-        root = tmp_path / folder
-        packages.update(name.removeprefix("src/").partition("/")[0].removesuffix(".py") for name in files)
-        for name, text in files.items():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_text(text)
-        monkeypatch.syspath_prepend(str(root))
-        return root
-
-    yield write
-    # By name: a namespace package has no file, and whoever looks at one without its parent gets a KeyError.
-    for name in list(sys.modules):
-        if name.partition(".")[0] in packages:
-            del sys.modules[name]
-
-
 def sent_by(place, job):
     """What the job returned, and how many bytes went over the wire for it."""
     link = place.dispatcher.link
