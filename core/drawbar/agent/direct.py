@@ -114,11 +114,11 @@ class DirectLine(Line):
         text = f"{self.name}.{method} raised {told['type']}: {told['message']}\n{told['traceback']}"
         if self.trust != "data" and len(body):
             try:
-                original = pickle.loads(body)
+                original: BaseException = pickle.loads(body)
             except Exception:  # its class may be missing here, or object: the text has all of it
                 return ActorError(text)
             original.__cause__ = ActorError(text)
-            return original  # type: ignore[no-any-return]
+            return original
         return ActorError(text)
 
     def refuse(self, kind: str) -> BaseException:

@@ -14,7 +14,7 @@ import json
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import Any, Callable, NamedTuple, Optional, Union
+from typing import Any, Callable, Deque, NamedTuple, Optional, Union
 
 Bytes = Union[bytes, bytearray, memoryview]
 
@@ -253,3 +253,21 @@ def _not_a_frame(begun: bytes) -> FrameError:
     if begun[:-1] == MAGIC:
         return FrameError("A frame of another protocol.", f"version {VERSION}", f"version {begun[-1]}")
     return FrameError("The bytes are not a frame.", repr(MAGIC), repr(begun))
+
+
+def written(output: Deque[memoryview], count: int) -> None:
+    """Take the first `count` bytes off a queue of parts: they have been written.
+
+    >>> from collections import deque
+    >>> parts = deque([memoryview(b"ab"), memoryview(b"cd")])
+    >>> written(parts, 3)
+    >>> [bytes(part) for part in parts]
+    [b'd']
+    """
+    while count:
+        first = output[0]
+        if len(first) > count:
+            output[0] = first[count:]
+            return
+        count -= len(first)
+        output.popleft()

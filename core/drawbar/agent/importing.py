@@ -13,7 +13,7 @@ import sysconfig
 import time
 from contextlib import suppress
 
-from . import warm
+from . import processes, warm
 
 _PATIENCE = 300
 _FORKED_WELL = ("jemalloc_bg_thd",)
@@ -47,7 +47,7 @@ def _is_settled(name: str) -> bool:
     path = getattr(sys.modules.get(name), "__dict__", {}).get("__file__")
     if not isinstance(path, str) or warm.is_below(path, warm.packages()):
         return True
-    return warm.is_below(os.path.realpath(path), [os.path.realpath(one) for one in (warm.place(), *_standard())])
+    return warm.is_below(os.path.realpath(path), [os.path.realpath(one) for one in (processes.package(), *_standard())])
 
 
 def _standard() -> list[str]:

@@ -84,13 +84,7 @@ class Peer:
         try:
             while self._output:
                 count = self._socket.sendmsg(list(islice(self._output, _VECTORS)))
-                while count:
-                    first = self._output[0]
-                    if len(first) > count:
-                        self._output[0] = first[count:]
-                        break
-                    count -= len(first)
-                    self._output.popleft()
+                frames.written(self._output, count)
         except BlockingIOError:
             self._writing = True
             self._loop.add_writer(self._socket.fileno(), self._write)

@@ -143,3 +143,24 @@ def _parents() -> list[tuple[int, int]]:
 
     lines = subprocess.run(["ps", "-axo", "pid=,ppid="], capture_output=True, text=True, check=False).stdout.split("\n")
     return [(int(pid), int(parent)) for pid, parent in (line.split() for line in lines if line.strip())]
+
+
+def package() -> str:
+    """What this package was imported from: on a host the agent's zip."""
+    place = os.path.abspath(__file__)
+    for _ in __name__.split("."):
+        place = os.path.dirname(place)
+    return place
+
+
+def program(python: str, module: str, call: str) -> list[str]:
+    """The argv by which `python` imports this package's `module` and evaluates `call`; more arguments may follow.
+
+    >>> program("python3", "worker", "worker.entry()")[:2]
+    ['python3', '-c']
+    """
+    text = (
+        "import sys;sys.path[:]=[sys.argv[1]]+[p for p in sys.path if p];"
+        f"from {__name__.rpartition('.')[0]} import {module};sys.argv[:]=['',*sys.argv[2:]];{call}"
+    )
+    return [python, "-c", text, package()]

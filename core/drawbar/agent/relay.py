@@ -60,13 +60,7 @@ class Line:
             while self._output:
                 count = os.writev(self.fd, list(islice(self._output, _VECTORS)))
                 self._queued -= count
-                while count:
-                    first = self._output[0]
-                    if len(first) > count:
-                        self._output[0] = first[count:]
-                        break
-                    count -= len(first)
-                    self._output.popleft()
+                frames.written(self._output, count)
         except BlockingIOError:
             pass
         except OSError:  # it is gone; reading finds the same, after the answers that came before

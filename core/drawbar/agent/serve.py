@@ -239,13 +239,7 @@ class Agent:
 
     def _shift(self, count: int) -> None:
         self._queued -= count
-        while count:
-            first = self._output[0]
-            if len(first) > count:
-                self._output[0] = first[count:]
-                return
-            count -= len(first)
-            self._output.popleft()
+        frames.written(self._output, count)
 
     def _last_words(self) -> None:
         """What is queued, the reason of an end most of all, for as long as a client that is alive would need."""

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Optional
 
-from . import files, jobs
+from . import files, jobs, processes
 from .blobs import Blobs
 from .worker import Task
 
@@ -252,17 +252,10 @@ def _ask(
     """What `main` answers in a process of its own. Raises StoreAccessError."""
     import subprocess
 
-    package, _, _ = __name__.rpartition(".")
-    place = __file__
-    for _ in __name__.split("."):
-        place = os.path.dirname(place)
-    text = (
-        "import sys;sys.path[:]=[sys.argv[1]]+[p for p in sys.path if p];"
-        f"from {package} import storing;storing.main(*sys.argv[2:])"
-    )
+    argv = processes.program(python, "storing", "storing.main(*sys.argv[1:])")
     try:
         done = subprocess.run(
-            [python, "-c", text, place, verb, url, name, path],
+            [*argv, verb, url, name, path],
             capture_output=True,
             timeout=patience,
             check=False,

@@ -117,7 +117,7 @@ def key(root: str, spec: dict[str, Any]) -> Optional[str]:
     if python is None:
         return None
     lasting = sorted(item for item in _surroundings(spec).items() if _lasting(item[0]))
-    known = json.dumps([python, _changes(python), lasting, place()])
+    known = json.dumps([python, _changes(python), lasting, processes.package()])
     return hashlib.sha256(known.encode()).hexdigest()[:16]
 
 
@@ -274,14 +274,6 @@ def is_below(path: str, folders: list[str]) -> bool:
     return any(path.startswith(f"{folder}{os.sep}") for folder in folders)
 
 
-def place() -> str:
-    """What this package was imported from: the agent's zip."""
-    place = os.path.abspath(__file__)
-    for _ in __name__.split("."):
-        place = os.path.dirname(place)
-    return place
-
-
 def _running(root: str, but: str) -> int:
     """How many interpreters live; what one left behind long ago is removed."""
     count = 0
@@ -339,11 +331,8 @@ def _become(root: str, folder: str, python: str, variables: dict[str, str], want
             processes.close_all_but(lock)
             os.set_inheritable(lock, True)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            text = (
-                "import sys;sys.path[:]=[sys.argv[1]]+[p for p in sys.path if p];"
-                f"from {__package__} import warmed;warmed.entry(*sys.argv[2:])"
-            )
-            argv = [python, "-c", text, place(), root, folder, str(lock)]
+            call = "warmed.entry(*sys.argv[1:])"
+            argv = [*processes.program(python, "warmed", call), root, folder, str(lock)]
             os.execve(python, argv, variables)  # noqa: S606 - no shell is wanted
     finally:
         os._exit(1)

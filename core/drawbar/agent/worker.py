@@ -111,16 +111,8 @@ def start_over(task: Task) -> None:
     os.close(writer)
     os.dup2(reader, 0)
     python = task.spec.get("python") or sys.executable
-    package, _, _ = __name__.rpartition(".")
-    place = __file__
-    for _ in __name__.split("."):
-        place = os.path.dirname(place)
-    text = (
-        "import sys;sys.path[:]=[sys.argv[1]]+[p for p in sys.path if p];"
-        f"from {package} import worker;sys.argv[:]=[''];worker.entry()"
-    )
     try:
-        os.execv(python, [python, "-c", text, place])  # noqa: S606 - no shell is wanted
+        os.execv(python, processes.program(python, "worker", "worker.entry()"))  # noqa: S606 - no shell is wanted
     except OSError as error:
         raise OSError(error.errno, f"the Python of the job cannot be started: {error.strerror}", python) from None
 
